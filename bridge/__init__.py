@@ -1,0 +1,1 @@
+"""The bridge: protocol, endpoints, transport and triggers between a host and the engine."""

@@ -1,0 +1,281 @@
+"""The message table: the only home of what plugin and engine say to each other over ZeroMQ.
+
+A message is two frames (behind ROUTER's routing id): frame 0 is a msgpack map with "v" and "type" and the fields
+below; frame 1 (messages with a payload) is raw little-endian float32 interleaved PCM or uint16 codes. The C++
+header of the native plugin and docs/protocol.md are generated from this table, and a test compares both.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL_VERSION = 1
+MAX_HEADER_BYTES = 4096
+MAX_PAYLOAD_BYTES = 1 << 20
+
+Position = Annotated[
+    int, Meta(ge=-(2**62), le=2**62)
+]  # stream position: samples at host rate since activation
+Count = Annotated[int, Meta(ge=0, le=2**31)]
+Id = Annotated[int, Meta(ge=0, le=2**53)]
+Name = Annotated[str, Meta(max_length=64)]
+Text = Annotated[str, Meta(max_length=512)]
+
+
+class Mode(StrEnum):
+    """What a take does between trigger and release."""
+
+    CONTINUE = "continue"  # until release
+    FILL = "fill"  # N bars, then ends
+    VAMP = "vamp"  # N bars again and again, each pass a variation
+    ANSWER = "answer"  # listen N bars, reply N bars
+
+
+class Late(StrEnum):
+    """What happens if audio cannot be there by the launch position."""
+
+    JOIN = "join"  # enter in phase as soon as it is there
+    WAIT = "wait"  # at the next multiple of the quantum
+
+
+class Want(StrEnum):
+    """Which payloads a client wants in its chunks."""
+
+    PCM = "pcm"
+    CODES = "codes"
+    BOTH = "both"
+
+
+class Message(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """Base of all messages. Unknown fields are ignored, so that a newer minor revision can add some."""
+
+    payload: ClassVar[str | None] = None  # "pcm" or "codes" where frame 1 is present
+    v: int = PROTOCOL_VERSION
+
+
+# --- plugin to engine -------------------------------------------------------------------------------------------
+
+
+class Hello(Message, tag="hello"):
+    """Opens (or reopens) a session; the engine answers with welcome or error."""
+
+    client: Name
+    sample_rate: Annotated[int, Meta(ge=8000, le=384000)]
+    channels: Annotated[int, Meta(ge=1, le=2)]
+    want: Want = Want.PCM
+    model: Name = ""  # empty: whatever the engine serves
+
+
+class Transport(Message, tag="transport"):
+    """What the host said of a block that begins at `position`; sent on change and at least every 100 ms."""
+
+    epoch: Id
+    position: Position
+    ppq: Annotated[float, Meta(ge=-1e9, le=1e9)]
+    bpm: Annotated[float, Meta(ge=1.0, le=1000.0)]
+    meter_num: Annotated[int, Meta(ge=1, le=64)]
+    meter_den: Annotated[int, Meta(ge=1, le=64)]
+    bar_start_ppq: Annotated[float, Meta(ge=-1e9, le=1e9)]
+    playing: bool
+    loop_start_ppq: float | None = None  # both or neither; only while the host loops
+    loop_end_ppq: float | None = None
+    non_realtime: bool = False
+
+
+class Audio(Message, tag="audio"):
+    """Input audio, interleaved; its first sample is at `position`."""
+
+    payload: ClassVar[str | None] = "pcm"
+    position: Position
+    frames: Count  # instants in the payload (samples per channel)
+    channels: Annotated[int, Meta(ge=1, le=2)]
+
+
+class Midi(Message, tag="midi"):
+    """One raw MIDI channel message at a stream position."""
+
+    position: Position
+    data: Annotated[bytes, Meta(min_length=1, max_length=3)]
+
+
+class Trigger(Message, tag="trigger"):
+    """Starts a take at the first multiple of `quantum_ppq` at or after `position` (0 is at once)."""
+
+    take: Id
+    position: Position
+    quantum_bars: Annotated[float, Meta(ge=0, le=64)] | None = 1.0  # None: use quantum_ppq
+    quantum_ppq: Annotated[float, Meta(ge=0, le=256)] = 0.0
+    mode: Mode = Mode.CONTINUE
+    bars: Annotated[int, Meta(ge=1, le=64)] = 4
+    late: Late = Late.JOIN
+    seed: Annotated[int, Meta(ge=0, le=2**53)] | None = None  # None: the engine chooses, and says in status
+
+
+class Release(Message, tag="release"):
+    """Ends a take at the first multiple of its quantum at or after `position`, or at `position` itself."""
+
+    take: Id
+    position: Position
+    quantized: bool = False
+
+
+class Param(Message, tag="param"):
+    """Sets one parameter of the parameter table (bridge/params.py)."""
+
+    name: Name
+    value: float
+    position: Position = 0
+
+
+class Ping(Message, tag="ping"):
+    """Asks for a pong with the same nonce; either side may send it."""
+
+    nonce: Id
+
+
+class Bye(Message, tag="bye"):
+    """Closes the session at once; silence for the heartbeat's timeout does the same."""
+
+
+# --- engine to plugin -------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, tag="welcome"):
+    """Answers hello."""
+
+    session: Id
+    model: Name
+    model_rate: Count
+    hop_samples: Count
+    num_codebooks: Count
+    publish: Text  # address of the PUB socket
+    heartbeat_s: float
+    engine: Name  # engine version
+
+
+class Chunk(Message, tag="chunk"):
+    """Consecutive samples of a take; its first sample belongs at `position` and nowhere else."""
+
+    payload: ClassVar[str | None] = "pcm"
+    session: Id
+    epoch: Id
+    take: Id
+    seq: Id  # counts the chunks of a take from 0
+    position: Position
+    ppq: float  # of the first sample
+    samples: Count  # instants at host rate
+    channels: Annotated[int, Meta(ge=1, le=2)]
+    first_frame: Position  # timestep of the first codec frame behind it
+    frames: Count
+    committed: bool  # False: a plan that a later chunk may replace
+    last: bool = False  # the take ends with this chunk
+
+
+class CodesChunk(Message, tag="codes"):
+    """The tokens behind a committed chunk: uint16 [frames, num_codebooks], 2.2 kbit/s for ostinato."""
+
+    payload: ClassVar[str | None] = "codes"
+    session: Id
+    epoch: Id
+    take: Id
+    seq: Id
+    first_frame: Position
+    frames: Count
+    num_codebooks: Count
+    start_position: float  # stream position of the first frame's first sample
+
+
+class Status(Message, tag="status"):
+    """State and measures of a session; sent on change and at least once a second."""
+
+    session: Id
+    state: Text  # in words, e.g. "armed for bar 5"
+    take: Id | None = None
+    seed: Id | None = None
+    start_position: Position | None = None
+    rtf_decoder: float = 0.0
+    rtf_codec: float = 0.0
+    rtf_total: float = 0.0
+    lookahead_samples: int = 0
+    control_latency_samples: int = 0
+    late_chunks: Count = 0
+    dropped_messages: Count = 0
+    bad_messages: Count = 0
+
+
+class Error(Message, tag="error"):
+    """Why a message was refused, or what went wrong in the engine."""
+
+    code: Name
+    text: Text
+
+
+class Pong(Message, tag="pong"):
+    """Answers ping."""
+
+    nonce: Id
+
+
+CLIENT_MESSAGES = (Hello, Transport, Audio, Midi, Trigger, Release, Param, Ping, Bye)
+ENGINE_MESSAGES = (Welcome, Chunk, CodesChunk, Status, Error, Pong)
+AnyMessage = (
+    Hello | Transport | Audio | Midi | Trigger | Release | Param | Ping | Bye
+    | Welcome | Chunk | CodesChunk | Status | Error | Pong
+)  # fmt: skip
+
+
+class ProtocolError(ValueError):
+    """Bytes that are not a message of this protocol. `code` is short and stable, the text is for people."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: Message, payload: bytes | memoryview | None = None) -> list[bytes | memoryview]:
+    """A message as ZeroMQ frames: [header] or [header, payload]. ValueError if payload and type disagree."""
+    if (payload is None) != (type(message).payload is None):
+        raise ValueError(f"{type(message).__name__} {'needs' if payload is None else 'takes no'} payload")
+    header = _encoder.encode(message)
+    return [header] if payload is None else [header, payload]
+
+
+def decode(frames: list[bytes]) -> tuple[Any, bytes]:
+    """Frames -> (message, payload or b""). ProtocolError says what is wrong; nothing else is ever raised."""
+    if not 1 <= len(frames) <= 2:
+        raise ProtocolError("frames", f"expected 1 or 2 frames, got {len(frames)}")
+    if len(frames[0]) > MAX_HEADER_BYTES:
+        raise ProtocolError("size", f"header of {len(frames[0])} bytes, at most {MAX_HEADER_BYTES}")
+    payload = frames[1] if len(frames) == 2 else b""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ProtocolError("size", f"payload of {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
+    try:
+        message = _decoder.decode(frames[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ProtocolError("header", str(error)[:200]) from None
+    if message.v != PROTOCOL_VERSION:
+        raise ProtocolError("version", f"protocol {message.v}, this side speaks {PROTOCOL_VERSION}")
+    expected = _payload_bytes(message)
+    if expected is None and len(frames) == 2:
+        raise ProtocolError("payload", f"{type(message).__name__} takes no payload")
+    if expected is not None and len(payload) != expected:
+        raise ProtocolError("payload", f"payload of {len(payload)} bytes, the header says {expected}")
+    return message, payload
+
+
+def _payload_bytes(message: Any) -> int | None:
+    if isinstance(message, Audio):
+        return message.frames * message.channels * 4
+    if isinstance(message, Chunk):
+        return message.samples * message.channels * 4
+    if isinstance(message, CodesChunk):
+        return message.frames * message.num_codebooks * 2
+    return None

@@ -1,0 +1,1 @@
+"""Export: torch weights to ONNX model bundles, each graph checked against torch."""
