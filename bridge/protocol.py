@@ -17,9 +17,7 @@ PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 4096
 MAX_PAYLOAD_BYTES = 1 << 20
 
-Position = Annotated[
-    int, Meta(ge=-(2**62), le=2**62)
-]  # stream position: samples at host rate since activation
+Position = Annotated[int, Meta(ge=-(2**62), le=2**62)]  # stream position: samples at host rate since activation
 Count = Annotated[int, Meta(ge=0, le=2**31)]
 Id = Annotated[int, Meta(ge=0, le=2**53)]
 Name = Annotated[str, Meta(max_length=64)]
@@ -60,7 +58,7 @@ class Message(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, forbi
 # --- plugin to engine -------------------------------------------------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, tag="hello", frozen=True):
     """Opens (or reopens) a session; the engine answers with welcome or error."""
 
     client: Name
@@ -70,7 +68,7 @@ class Hello(Message, tag="hello"):
     model: Name = ""  # empty: whatever the engine serves
 
 
-class Transport(Message, tag="transport"):
+class Transport(Message, tag="transport", frozen=True):
     """What the host said of a block that begins at `position`; sent on change and at least every 100 ms."""
 
     epoch: Id
@@ -86,7 +84,7 @@ class Transport(Message, tag="transport"):
     non_realtime: bool = False
 
 
-class Audio(Message, tag="audio"):
+class Audio(Message, tag="audio", frozen=True):
     """Input audio, interleaved; its first sample is at `position`."""
 
     payload: ClassVar[str | None] = "pcm"
@@ -95,14 +93,14 @@ class Audio(Message, tag="audio"):
     channels: Annotated[int, Meta(ge=1, le=2)]
 
 
-class Midi(Message, tag="midi"):
+class Midi(Message, tag="midi", frozen=True):
     """One raw MIDI channel message at a stream position."""
 
     position: Position
     data: Annotated[bytes, Meta(min_length=1, max_length=3)]
 
 
-class Trigger(Message, tag="trigger"):
+class Trigger(Message, tag="trigger", frozen=True):
     """Starts a take at the first multiple of `quantum_ppq` at or after `position` (0 is at once)."""
 
     take: Id
@@ -115,7 +113,7 @@ class Trigger(Message, tag="trigger"):
     seed: Annotated[int, Meta(ge=0, le=2**53)] | None = None  # None: the engine chooses, and says in status
 
 
-class Release(Message, tag="release"):
+class Release(Message, tag="release", frozen=True):
     """Ends a take at the first multiple of its quantum at or after `position`, or at `position` itself."""
 
     take: Id
@@ -123,7 +121,7 @@ class Release(Message, tag="release"):
     quantized: bool = False
 
 
-class Param(Message, tag="param"):
+class Param(Message, tag="param", frozen=True):
     """Sets one parameter of the parameter table (bridge/params.py)."""
 
     name: Name
@@ -131,20 +129,20 @@ class Param(Message, tag="param"):
     position: Position = 0
 
 
-class Ping(Message, tag="ping"):
+class Ping(Message, tag="ping", frozen=True):
     """Asks for a pong with the same nonce; either side may send it."""
 
     nonce: Id
 
 
-class Bye(Message, tag="bye"):
+class Bye(Message, tag="bye", frozen=True):
     """Closes the session at once; silence for the heartbeat's timeout does the same."""
 
 
 # --- engine to plugin -------------------------------------------------------------------------------------------
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, tag="welcome", frozen=True):
     """Answers hello."""
 
     session: Id
@@ -157,7 +155,7 @@ class Welcome(Message, tag="welcome"):
     engine: Name  # engine version
 
 
-class Chunk(Message, tag="chunk"):
+class Chunk(Message, tag="chunk", frozen=True):
     """Consecutive samples of a take; its first sample belongs at `position` and nowhere else."""
 
     payload: ClassVar[str | None] = "pcm"
@@ -175,7 +173,7 @@ class Chunk(Message, tag="chunk"):
     last: bool = False  # the take ends with this chunk
 
 
-class CodesChunk(Message, tag="codes"):
+class CodesChunk(Message, tag="codes", frozen=True):
     """The tokens behind a committed chunk: uint16 [frames, num_codebooks], 2.2 kbit/s for ostinato."""
 
     payload: ClassVar[str | None] = "codes"
@@ -189,7 +187,7 @@ class CodesChunk(Message, tag="codes"):
     start_position: float  # stream position of the first frame's first sample
 
 
-class Status(Message, tag="status"):
+class Status(Message, tag="status", frozen=True):
     """State and measures of a session; sent on change and at least once a second."""
 
     session: Id
@@ -207,14 +205,14 @@ class Status(Message, tag="status"):
     bad_messages: Count = 0
 
 
-class Error(Message, tag="error"):
+class Error(Message, tag="error", frozen=True):
     """Why a message was refused, or what went wrong in the engine."""
 
     code: Name
     text: Text
 
 
-class Pong(Message, tag="pong"):
+class Pong(Message, tag="pong", frozen=True):
     """Answers ping."""
 
     nonce: Id

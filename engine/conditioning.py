@@ -54,9 +54,7 @@ class Controls:
         length = self.ppq.shape[0]
         for f in fields(self):
             if getattr(self, f.name).shape[0] != length:
-                raise ValueError(
-                    f"Controls.{f.name} has {getattr(self, f.name).shape[0]} frames, ppq has {length}"
-                )
+                raise ValueError(f"Controls.{f.name} has {getattr(self, f.name).shape[0]} frames, ppq has {length}")
         if self.pitch_classes.shape[1:] != (12,) or self.instruments.shape[1:] != (len(INSTRUMENTS),):
             raise ValueError("Controls.pitch_classes must be [T, 12] and Controls.instruments [T, 4]")
 
@@ -82,9 +80,7 @@ def encode(controls: Controls) -> npt.NDArray[np.float32]:
     bar_phase = beats / controls.meter_num
     beats_per_minute = np.maximum(controls.bpm * beats_per_quarter, 1.0)
     values = {
-        "beat": np.concatenate(
-            [_waves(beat_phase, _BEAT_HARMONICS), _waves(bar_phase, _BAR_HARMONICS)], axis=1
-        ),
+        "beat": np.concatenate([_waves(beat_phase, _BEAT_HARMONICS), _waves(bar_phase, _BAR_HARMONICS)], axis=1),
         "tempo": np.stack(
             [
                 np.log2(beats_per_minute / _REFERENCE_BEATS_PER_MINUTE),
