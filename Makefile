@@ -1,0 +1,83 @@
+# Attacca. `make demo` and `make test` set up all they need in .venv: no GPU, and no torch before `make test-train`.
+# Only Python 3.11 or newer with venv, and make, must be there. Each stage leaves a stamp, so a second run is quick.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
+REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-train test-all lint format typecheck bench train-tiny train docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (or name one: make PYTHON=...)" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { echo "venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo-ready: $(BIN)/python $(REQUIREMENTS)
+	@echo "installing attacca and what the demo needs (CPU only, no torch)"
+	@$(PIP) install -c requirements/runtime.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev-ready: $(BIN)/python $(REQUIREMENTS)
+	@echo "installing attacca and what tests and lint need (CPU only, no torch)"
+	@$(PIP) install -c requirements/dev.txt -e '.[demo,dev]'
+	@touch $@ $(VENV)/.demo-ready
+
+$(VENV)/.train-ready: $(VENV)/.dev-ready
+	@echo "installing what training and export need (torch)"
+	@$(PIP) install -c requirements/train.txt -e '.[demo,dev,export,train]'
+	@touch $@
+
+demo: $(VENV)/.demo-ready  ## set up and play: demo.wav, demo.png, demo.json (ARGS="--bpm 97 --meter 7/8")
+	@$(BIN)/attacca demo $(ARGS)
+
+test: $(VENV)/.dev-ready  ## set up and run the fast tests
+	@$(PYTEST) -m 'not slow and not train' $(ARGS)
+
+test-slow: $(VENV)/.dev-ready  ## the tests that take minutes
+	@$(PYTEST) -m 'slow and not train' --timeout 1200 $(ARGS)
+
+test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
+	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
+
+test-all: $(VENV)/.train-ready  ## every test there is
+	@$(PYTEST) --timeout 1800 $(ARGS)
+
+lint: $(VENV)/.dev-ready typecheck  ## ruff, format, mypy --strict
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: make format" >&2; exit 1; }
+
+format: $(VENV)/.dev-ready  ## format and sort imports in place
+	@$(BIN)/ruff check --quiet --select I --fix .
+	@$(BIN)/ruff format --quiet .
+
+# mypy must see the folders under their imported names (attacca.engine, ...), so it reads them through links.
+typecheck: $(VENV)/.dev-ready
+	@mkdir -p build/typed/attacca
+	@for d in engine bridge export training; do ln -sfn ../../../$$d build/typed/attacca/$$d; done
+	@MYPYPATH=build/typed $(BIN)/mypy --strict --no-error-summary -p attacca.engine -p attacca.bridge
+
+bench: $(VENV)/.demo-ready  ## measure this machine (ARGS="--quick --json bench.json")
+	@$(BIN)/attacca bench $(ARGS)
+
+train-tiny: $(VENV)/.train-ready  ## the whole recipe in minutes on a toy size, then the demo on its result
+	@$(BIN)/python -m attacca.training.recipe --tiny --root runs/tiny $(ARGS)
+	@$(BIN)/attacca demo --model runs/tiny/bundle --flat-out
+
+train: $(VENV)/.train-ready  ## the full recipe; stopped, it goes on where it was
+	@$(BIN)/python -m attacca.training.recipe --root runs/v0 $(ARGS)
+
+docs: $(VENV)/.demo-ready  ## write the generated documents again
+	@$(BIN)/python -m attacca.bridge.protocol_docs
+
+clean:  ## remove what was built (not runs/)
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
