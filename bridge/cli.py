@@ -1,0 +1,195 @@
+"""The command line: `attacca`, also `python -m attacca.bridge.cli`.
+
+The outermost layer: resolves settings (bridge/config.py), then calls the piece of the path that does the work.
+Everything heavy is imported inside the commands, so that `attacca --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attacca.bridge.cli_group import AttaccaGroup
+from attacca.bridge.config import ROWS, Effective, default_of, resolve
+
+_PLAY, _MODELS, _LOOK = "Play", "Models and speed", "Look around"
+_SETTINGS_PANEL = "Settings (also ATTACCA_NAME in the environment, name in attacca.toml)"
+
+app = typer.Typer(
+    cls=AttaccaGroup,
+    help="Continues what a musician has just played, in time with the host.",
+    epilog="First time? Run: attacca doctor, then: attacca demo",
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="List, verify and show model bundles.", no_args_is_help=True)
+app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Globals:
+    """Options of the whole program."""
+
+    config: Path | None
+    debug: bool
+
+
+def _option(name: str, *more: str) -> Any:
+    """A flag for a setting: help, default and panel from the table."""
+    default = default_of(name)
+    rules = ROWS[name].metadata
+    allowed = f" One of {', '.join(rules['choices'])}." if rules["choices"] else ""
+    shown = "" if default is None or default is False else f" [dim]\\[default: {default}][/dim]"
+    flag = "--" + name.replace("_", "-")
+    declared = (f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag, *more)
+    help_text = rules["help"] + allowed + shown
+    return typer.Option(*declared, help=help_text, show_default=False, rich_help_panel=_SETTINGS_PANEL)
+
+
+Model = Annotated[str | None, _option("model", "-m")]
+Fake = Annotated[bool | None, _option("fake")]
+Threads = Annotated[int | None, _option("threads", "-t")]
+Seed = Annotated[int | None, _option("seed")]
+Temperature = Annotated[float | None, _option("temperature")]
+Guidance = Annotated[float | None, _option("guidance")]
+Address = Annotated[str | None, _option("address", "-a")]
+Publish = Annotated[str | None, _option("publish")]
+OscHost = Annotated[str | None, _option("osc_host")]
+OscPort = Annotated[int | None, _option("osc_port")]
+LogLevel = Annotated[str | None, _option("log_level")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines in place of a table.")]
+
+
+def _effective(context: typer.Context, **flags: Any) -> Effective:
+    return resolve(flags, file=context.obj.config)
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback where an error ends the command.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Continues what a musician has just played, in time with the host."""
+    context.obj = Globals(config=config, debug=debug)
+    if version:
+        print_version()
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("patterns", rich_help_panel=_LOOK)
+def patterns_command(
+    draw: Annotated[str | None, typer.Option("--draw", help="Pattern whose grid is drawn.")] = None,
+    codebooks: Annotated[int, typer.Option("--codebooks", "-k", min=1, max=32, help="Codebooks.")] = 4,
+    p: Annotated[int, typer.Option("--p", min=1, max=16, help="Permutation length of stack-delay.")] = 3,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=200, help="Timesteps drawn.")] = 12,
+) -> None:
+    """Codebook patterns: a table of all, or one drawn as a grid of steps.
+
+    Example: attacca patterns --draw stack-delay --codebooks 4 --p 3
+    """
+    from attacca.bridge import patterns
+
+    if draw is None:
+        patterns.print_table(codebooks, p, frames)
+    else:
+        patterns.print_grid(draw, codebooks, p, frames)
+
+
+@app.command("doctor", rich_help_panel=_LOOK)
+def doctor_command(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
+    """What is installed, what answers, and what to do about each lack.
+
+    Exit code 1 if something that the demo needs is missing.
+    """
+    from attacca.bridge import doctor
+
+    findings = doctor.examine(_effective(context, model=model))
+    if as_json:
+        print(json.dumps(doctor.as_json(findings), indent=2))
+    else:
+        from attacca.bridge.tables import print_findings
+
+        print_findings(findings)
+    if not doctor.healthy(findings):
+        raise typer.Exit(1)
+
+
+@app.command("config", rich_help_panel=_LOOK)
+def config_command(
+    context: typer.Context,
+    model: Model = None,
+    fake: Fake = None,
+    threads: Threads = None,
+    seed: Seed = None,
+    temperature: Temperature = None,
+    guidance: Guidance = None,
+    address: Address = None,
+    publish: Publish = None,
+    osc_host: OscHost = None,
+    osc_port: OscPort = None,
+    log_level: LogLevel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every setting, its effective value and where it came from."""
+    flags = {name: value for name, value in locals().items() if name in ROWS}
+    effective = _effective(context, **flags)
+    values = {row.name: getattr(effective.settings, row.name) for row in fields(effective.settings)}
+    if as_json:
+        rows = {name: {"value": value, "origin": effective.origin[name]} for name, value in values.items()}
+        print(json.dumps({"file": str(effective.file), "settings": rows}, indent=2))
+    else:
+        from attacca.bridge.tables import print_settings
+
+        print_settings(effective, values)
+
+
+@app.command("version", rich_help_panel=_LOOK)
+def print_version() -> None:
+    """The version, single-sourced from the package's metadata."""
+    from importlib.metadata import version
+
+    print(f"attacca {version('attacca')}")
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """The bundles that can be named."""
+    from attacca.bridge import models
+
+    models.print_list(as_json=as_json)
+
+
+@models_app.command("verify")
+def models_verify(
+    model: Annotated[str | None, typer.Argument(help="Name or directory; all if left out.")] = None,
+) -> None:
+    """Check every file of a bundle against its hash; exit code 2 if one does not hold."""
+    from attacca.bridge import models
+
+    models.print_verify(model)
+
+
+@models_app.command("show")
+def models_show(
+    model: Annotated[str, typer.Argument(help="Name or directory.")] = "ostinato", as_json: AsJson = False
+) -> None:
+    """A bundle's manifest: shapes, pattern, licence, provenance, metrics."""
+    from attacca.bridge import models
+
+    models.print_show(model, as_json=as_json)
+
+
+if __name__ == "__main__":
+    app()
