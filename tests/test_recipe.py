@@ -1,0 +1,89 @@
+"""The recipe runs its stages in order, resumes where it was stopped, and mixes no two recipes in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attacca.training.recipe import FULL, TINY, RecipeError, Size, Stage, run, stages
+
+
+class Runner:
+    """Stands in for the processes: notes each command, leaves its result, fails on demand."""
+
+    def __init__(self, todo: Sequence[Stage], *, failing: str = "", lazy: str = "") -> None:
+        self.stages = {(*stage.command, *stage.means): stage for stage in todo}
+        self.failing, self.lazy = failing, lazy
+        self.ran: list[str] = []
+
+    def __call__(self, command: Sequence[str]) -> int:
+        stage = self.stages[tuple(command)]
+        self.ran.append(stage.name)
+        if stage.name == self.failing:
+            return 3
+        if stage.name != self.lazy:
+            stage.result.parent.mkdir(parents=True, exist_ok=True)
+            stage.result.touch()
+        return 0
+
+
+ORDER = ["dataset", "codec", "tokens", "decoder", "export"]
+
+
+@pytest.mark.parametrize("size", [FULL, TINY])
+def test_every_stage_runs_once_in_order(tmp_path: Path, size: Size) -> None:
+    todo = stages(tmp_path, size)
+    runner = Runner(todo)
+    assert run(tmp_path, todo, runner=runner) == 5
+    assert runner.ran == ORDER
+    assert run(tmp_path, todo, runner=runner) == 0
+    assert runner.ran == ORDER
+    record = json.loads((tmp_path / "stages" / "codec.json").read_text())
+    assert tuple(record["command"]) == todo[1].command
+
+
+def test_a_stopped_run_goes_on_at_the_stage_that_failed(tmp_path: Path) -> None:
+    todo = stages(tmp_path, TINY)
+    with pytest.raises(RecipeError, match="stage tokens ended with 3"):
+        run(tmp_path, todo, runner=Runner(todo, failing="tokens"))
+    again = Runner(todo)
+    assert run(tmp_path, todo, runner=again) == 3
+    assert again.ran == ["tokens", "decoder", "export"]
+
+
+def test_a_stage_that_leaves_nothing_is_not_finished(tmp_path: Path) -> None:
+    todo = stages(tmp_path, TINY)
+    with pytest.raises(RecipeError, match="left no"):
+        run(tmp_path, todo, runner=Runner(todo, lazy="decoder"))
+    assert not (tmp_path / "stages" / "decoder.json").exists()
+
+
+def test_a_lost_result_is_made_again(tmp_path: Path) -> None:
+    todo = stages(tmp_path, TINY)
+    run(tmp_path, todo, runner=Runner(todo))
+    todo[4].result.unlink()
+    again = Runner(todo)
+    run(tmp_path, todo, runner=again)
+    assert again.ran == ["export"]
+
+
+def test_another_recipe_is_refused_in_the_same_folder(tmp_path: Path) -> None:
+    todo = stages(tmp_path, TINY)
+    run(tmp_path, todo, runner=Runner(todo))
+    with pytest.raises(RecipeError, match="another recipe"):
+        run(tmp_path, stages(tmp_path, FULL), runner=Runner(todo))
+
+
+def test_other_means_are_the_same_recipe(tmp_path: Path) -> None:
+    todo = stages(tmp_path, TINY, workers=2)
+    run(tmp_path, todo, runner=Runner(todo))
+    assert run(tmp_path, stages(tmp_path, TINY, workers=4), runner=Runner(todo)) == 0
+
+
+def test_a_size_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 songs"):
+        replace(TINY, songs=0)
