@@ -266,8 +266,9 @@ def context_rows(
     """Rows that put known timesteps [start, first + n) into the cache, given codes [n, K] of [first, first + n).
 
     `start` is `first` by default: the sequence begins there (stack family: BOS, then a row per timestep). With a
-    later `start` the rows before it are in the cache already; the row family then reads up to K codes before it, so
-    let `first` <= start - K there (or be the sequence's beginning). A Schedule with origin first + n goes on from here.
+    later `start` the rows before it are in the cache already; the row family then reads up to K codes before it,
+    so let `first` <= start - K there (or be the sequence's beginning). A Schedule with origin first + n and these
+    codes as its prefix goes on from here.
     """
     known = _checked_codes(codes, pattern, mask_token)
     stop = first + len(known)
