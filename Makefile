@@ -65,7 +65,7 @@ typecheck: $(VENV)/.dev-ready
 	@for d in engine bridge export training; do ln -sfn ../../../$$d build/typed/attacca/$$d; done
 	@MYPYPATH=build/typed $(BIN)/mypy --strict --no-error-summary -p attacca.engine -p attacca.bridge
 
-bench: $(VENV)/.demo-ready  ## measure this machine (ARGS="--quick --json bench.json")
+bench: $(VENV)/.demo-ready  ## measure this machine (ARGS="--quick")
 	@$(BIN)/attacca bench $(ARGS)
 
 train-tiny: $(VENV)/.train-ready  ## the whole recipe in minutes on a toy size, then the demo on its result

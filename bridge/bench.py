@@ -222,3 +222,28 @@ def _test_signal(samples: int, rate_hz: int) -> npt.NDArray[np.float32]:
     pulse = np.exp(-8.0 * (t % 0.5))
     noise = np.random.default_rng(0).standard_normal(samples)
     return (0.08 * chord + 0.1 * pulse * noise + 0.001 * noise).astype(np.float32)
+
+
+def print_report(told: dict[str, Any], title: str) -> None:
+    """The report as a table."""
+    from attacca.bridge.tables import console, print_rows
+
+    columns = ("what", "one call", "calls", "first ms", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "RTF")
+    cells = [
+        (
+            row["name"],
+            row["call"],
+            row["calls"],
+            *(f"{row[key]:.2f}" for key in ("first_ms", "p50_ms", "p99_ms", "p999_ms", "max_ms")),
+            f"{row['rtf']:.3f}",
+        )
+        for row in told["rows"]
+    ]
+    print_rows(title, columns, cells, numeric=columns[2:])
+    ratio = told["ratios"]
+    print_line = console().print
+    print_line(
+        f"RTF: decoder {ratio['rtf_decoder']:.3f}, codec {ratio['rtf_codec']:.3f}, "
+        f"playing {ratio['rtf_total']:.3f}, listening {ratio['rtf_listening']:.3f} (below 1 is real time)"
+    )
+    print_line(f"{told['machine']['cpu']}, {told['machine']['cores']} cores, {told['threads']} thread(s) a model")

@@ -57,6 +57,7 @@ Fake = Annotated[bool | None, _option("fake")]
 Threads = Annotated[int | None, _option("threads", "-t")]
 Seed = Annotated[int | None, _option("seed")]
 Temperature = Annotated[float | None, _option("temperature")]
+TopK = Annotated[int | None, _option("top_k")]
 Guidance = Annotated[float | None, _option("guidance")]
 Address = Annotated[str | None, _option("address", "-a")]
 Publish = Annotated[str | None, _option("publish")]
@@ -134,6 +135,7 @@ def config_command(
     threads: Threads = None,
     seed: Seed = None,
     temperature: Temperature = None,
+    top_k: TopK = None,
     guidance: Guidance = None,
     address: Address = None,
     publish: Publish = None,

@@ -47,8 +47,15 @@ class Settings:
     fake: bool = _setting(False, "Use the fake backend: no weights, test tones in place of music.")
     threads: int = _setting(1, "Threads of each model.", low=1, high=64)
     seed: int | None = _setting(None, "Seed of a take; the same seed gives the same take.", low=0, high=2**53)
-    temperature: float = _setting(1.0, "Sampling temperature; 0 is greedy.", low=0.0, high=4.0)
-    guidance: float = _setting(1.0, "Classifier-free guidance scale; 1 is none.", low=0.0, high=10.0)
+    temperature: float | None = _setting(
+        None, "Sampling temperature; 0 is greedy. If not set, the model's own.", low=0.0, high=4.0
+    )
+    top_k: int | None = _setting(
+        None, "Draw from the k likeliest tokens; 0 is all. If not set, the model's own.", low=0, high=65535
+    )
+    guidance: float | None = _setting(
+        None, "Classifier-free guidance scale; 1 is none. If not set, the model's own.", low=0.0, high=10.0
+    )
     address: str = _setting("tcp://127.0.0.1:9123", "Address the engine binds for plugins.", starts="tcp://")
     publish: str = _setting("tcp://127.0.0.1:9124", "Address of chunks and status for listeners.", starts="tcp://")
     osc_host: str = _setting("127.0.0.1", "Interface of the OSC port.")

@@ -41,7 +41,7 @@ def print_table(num_codebooks: int, p: int, frames: int) -> None:
 
 
 def print_grid(name: str, num_codebooks: int, p: int, frames: int) -> None:
-    """One pattern's grid: a line per codebook, a column per step, cells are timesteps; folded to a terminal's width."""
+    """One pattern's grid: a line per codebook, a column per step, cells are timesteps; folded in a terminal."""
     pattern = make_pattern(name, num_codebooks, p=p)
     extra = f", p = {p}" if name == "stack-delay" else ""
     print(f"{name}: K = {num_codebooks}{extra}, T = {frames}: {pattern.num_steps(frames)} steps")

@@ -41,6 +41,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "threads": 2,
         "seed": 7,
         "temperature": 0.5,
+        "top_k": 50,
         "guidance": 2.5,
         "address": "tcp://127.0.0.1:1",
         "publish": "tcp://127.0.0.1:2",
