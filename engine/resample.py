@@ -36,7 +36,8 @@ def _kernel_rows(phases: npt.NDArray[np.float64], half_taps: int, ratio: float) 
     window = np.where(inside > 0.0, np.i0(_BETA * np.sqrt(inside)), 0.0)
     rows = np.sinc(tau * scale * _CUTOFF) * window
     # Unit gain at DC in every phase, otherwise a constant would carry a tone at the phase rate.
-    return (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    kernels: Samples = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    return kernels
 
 
 @lru_cache(maxsize=16)
@@ -67,7 +68,9 @@ class Resampler:
         self._up, self._down = output_rate // divisor, input_rate // divisor
         self._identity = self._up == self._down
         self._half_taps, self._kernels, self._offsets = (
-            (0, np.ones((1, 1), np.float32), np.zeros(1, np.int64)) if self._identity else _table(self._up, self._down)
+            (0, np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+            if self._identity
+            else _table(self._up, self._down)
         )
         self.reset()
 

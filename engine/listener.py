@@ -1,0 +1,154 @@
+"""Listening: audio as the host sends it becomes context, encoded and prefilled as it arrives.
+
+The first stage of the engine. Positions are checked against the one expected: holes are filled with silence,
+what was heard before is dropped, and what cannot be repaired so starts listening anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from .events import Controller, Model, Pcm
+from .generator import Generator
+from .resample import Resampler
+from .stream import StreamConfig
+from .take import ConditionRows
+from .timeline import Timeline
+
+
+@dataclass(kw_only=True)
+class ListenCounters:
+    """What had to be repaired, in host samples."""
+
+    gap_samples: int = 0
+    overlap_samples: int = 0
+    bad_samples: int = 0
+    restarts: int = 0
+
+
+class Listener:
+    """One session's ear. Decode thread. `enqueue` only stores; `work` computes."""
+
+    def __init__(self, model: Model, controller: Controller, host_rate: int, config: StreamConfig) -> None:
+        self.counters = ListenCounters()
+        self.generator: Generator = model.generator()
+        self.timeline: Timeline | None = None  # None until audio was heard
+        self._codec = model.codec
+        self._encoder = model.codec.encoder()
+        self._resampler = Resampler(host_rate, model.codec.sample_rate)
+        self._controller = controller
+        self._host_rate = host_rate
+        self._max_gap = ceil(config.max_gap_s * host_rate)
+        self._max_pending = ceil(config.max_pending_s * host_rate)
+        self._frame_samples = ceil(model.codec.hop_samples * host_rate / model.codec.sample_rate)
+        self._items: deque[tuple[int, Pcm]] = deque()
+        self._expected = 0  # position of the next sample to be heard
+        self.enqueued_samples = 0
+        self.done_samples = 0  # of those, heard or dropped
+
+    @property
+    def pending_samples(self) -> int:
+        """Host samples enqueued and not yet heard."""
+        return self.enqueued_samples - self.done_samples
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a frame's worth is waiting."""
+        return self.pending_samples >= self._frame_samples
+
+    @property
+    def end_position(self) -> int | None:
+        """Host position up to which was heard; None before anything was."""
+        return None if self.timeline is None else self._expected
+
+    def enqueue(self, position: int, pcm: Pcm) -> str | None:
+        """Audio [n] or [n, channels] whose first sample is at `position`; a reason if it made listening restart."""
+        samples = np.asarray(pcm, dtype=np.float32)
+        if samples.ndim == 1:
+            samples = samples[:, None]
+        if samples.ndim != 2 or samples.size == 0:
+            return None
+        finite = np.isfinite(samples)
+        if not finite.all():
+            self.counters.bad_samples += int((~finite).any(axis=1).sum())
+            samples = np.where(finite, samples, np.float32(0))
+        mono: Pcm = np.clip(samples, -1e3, 1e3).mean(axis=1, dtype=np.float32)
+        reason = None
+        if self.pending_samples + len(mono) > self._max_pending:
+            self.restart()
+            mono = mono[-self._max_pending :]
+            position += samples.shape[0] - len(mono)
+            reason = f"more than {self._max_pending} samples were waiting"
+        self._items.append((position, mono))
+        self.enqueued_samples += len(mono)
+        return reason
+
+    def restart(self) -> None:
+        """Forget all that was heard and all that waits; the next audio is the beginning."""
+        self._forget()
+        self._items.clear()
+        self.done_samples = self.enqueued_samples
+
+    def work(self, max_frames: int) -> tuple[int, str | None]:
+        """Hear up to so many frames' worth; returns (frames prefilled, reason if listening restarted)."""
+        parts: list[Pcm] = []
+        room, reason = max_frames * self._frame_samples, None
+        while self._items and room > 0:
+            position, pcm = self._items[0]
+            gap = 0 if self.timeline is None else position - self._expected
+            if abs(gap) > self._max_gap:
+                reason = f"audio at {position} where {self._expected} was expected"
+                parts.clear()
+                self._forget()
+            if self.timeline is None:
+                self._begin(position)
+                gap = 0
+            if gap > 0:
+                part = np.zeros(min(gap, room), np.float32)
+                self.counters.gap_samples += len(part)
+            else:
+                part = self._take(position, pcm, -gap, room)
+            parts.append(part)
+            room -= len(part)
+            self._expected += len(part)
+        return self._hear(np.concatenate(parts)) if parts else 0, reason
+
+    def _take(self, position: int, pcm: Pcm, overlap: int, room: int) -> Pcm:
+        """Take up to `room` samples off the first item, without those heard before."""
+        drop = min(overlap, len(pcm))
+        part = pcm[drop : drop + room]
+        used = drop + len(part)
+        self.counters.overlap_samples += drop
+        self.done_samples += used
+        if used < len(pcm):
+            self._items[0] = (position + used, pcm[used:])
+        else:
+            self._items.popleft()
+        return part
+
+    def _begin(self, position: int) -> None:
+        self._expected = position
+        self.timeline = Timeline(
+            anchor_position=position,
+            host_rate=self._host_rate,
+            model_rate=self._codec.sample_rate,
+            hop_samples=self._codec.hop_samples,
+        )
+
+    def _hear(self, pcm: Pcm) -> int:
+        codes = self._encoder.push(self._resampler.push(pcm))
+        if len(codes) and self.timeline is not None:
+            rows = ConditionRows(self._controller, self.timeline)
+            self.generator.listen(codes, rows.rows(self.generator.frontier, len(codes)))
+        return len(codes)
+
+    def _forget(self) -> None:
+        self.counters.restarts += self.timeline is not None
+        self.timeline = None
+        self.generator.reset()
+        self._encoder.reset()
+        self._resampler.reset()

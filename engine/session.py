@@ -1,0 +1,347 @@
+"""One client: its ear, its takes, its play head. The decode thread asks it what is most urgent and has it done.
+
+Stands between the service, which serves all clients, and listener and takes. What goes wrong inside a take ends
+that take, what goes wrong in listening restarts listening; neither goes further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .events import (
+    Controller,
+    Event,
+    ListeningRestarted,
+    Measures,
+    Model,
+    Pcm,
+    TakeEnded,
+    TakeMode,
+    TakeRequest,
+    Worked,
+)
+from .generator import Generator, Sampling
+from .listener import Listener
+from .lookahead import LookAhead
+from .stream import Costs, StreamConfig
+from .take import Take
+from .timeline import Timeline
+
+_LISTEN_SLACK_S = 0.3  # audio should be heard this long after it came
+LISTENING = -1  # the job that is no take
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    """A take that still listens: it forks once the audio sent before it is heard, an answer when it is time."""
+
+    request: TakeRequest
+    mark: int  # the listener's enqueued samples at the trigger
+    fork_position: int | None
+
+
+class Session:
+    """Decode thread. All positions are host stream positions."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        session: int,
+        sample_rate: int,
+        channels: int,
+        controller: Controller,
+        config: StreamConfig,
+        costs: Costs,
+        clock: Callable[[], float],
+    ) -> None:
+        if not 1 <= channels <= 64:
+            raise ValueError(f"Session channels {channels} is outside 1..64")
+        self.session = session
+        self.look_ahead = LookAhead(sample_rate, config.look_ahead)
+        self.listener = Listener(model, controller, sample_rate, config)
+        self.takes: dict[int, Take] = {}
+        self.head: int | None = None  # None until the host reported it
+        self.errors = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._late_chunks = 0
+        self._control_latency = 0
+        self._codec = model.codec
+        self._new_generator = model.generator
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._controller = controller
+        self._config = config
+        self._costs = costs
+        self._clock = clock
+
+    @property
+    def take_count(self) -> int:
+        """Takes that play, are armed or wait."""
+        return len(self.takes) + len(self._waiting)
+
+    def has_take(self, take: int) -> bool:
+        """Whether a take of this number is under way."""
+        return take in self.takes or take in self._waiting
+
+    def listen(self, position: int, pcm: Pcm) -> list[Event]:
+        """Store audio for `work`."""
+        reason = self.listener.enqueue(position, pcm)
+        return [] if reason is None else [self._restarted(reason)]
+
+    def start(self, request: TakeRequest) -> None:
+        """Arm a take; it forks from what was heard once the audio sent so far is."""
+        self._wait(request, self.listener.enqueued_samples)
+
+    def release(self, take: int, end_position: int) -> list[Event]:
+        """End a take just before a position."""
+        waiting = self._waiting.get(take)
+        if waiting is not None:
+            if end_position <= waiting.request.start_position:
+                return self.cancel(take, "end")
+            self._waiting[take] = replace(waiting, request=replace(waiting.request, end_position=end_position))
+        elif take in self.takes:
+            self.takes[take].release(end_position)
+        return []
+
+    def cancel(self, take: int | None, reason: str) -> list[Event]:
+        """End a take (None: all) at once."""
+        chosen = [*self.takes, *self._waiting] if take is None else [take] if self.has_take(take) else []
+        events: list[Event] = []
+        for number in chosen:
+            self._waiting.pop(number, None)
+            ended = self._drop(number)
+            events.append(
+                TakeEnded(
+                    session=self.session,
+                    take=number,
+                    reason=reason,
+                    position=None if ended is None else ended.committed_end,
+                )
+            )
+        return events
+
+    def replan(self, from_position: int | None, epoch: int | None) -> list[Event]:
+        """Controls changed; see Take.replan."""
+        events: list[Event] = []
+        if epoch is not None:
+            for number, waiting in self._waiting.items():
+                self._waiting[number] = replace(waiting, request=replace(waiting.request, epoch=epoch))
+        for number, take in list(self.takes.items()):
+            try:
+                take.replan(from_position, epoch, self._head(take.request))
+            except Exception as error:
+                events.append(self._failed(number, error))
+            else:
+                self._control_latency = take.meters.control_latency_samples
+        return events
+
+    def set_sampling(self, take: int | None, change: Callable[[Sampling], Sampling]) -> list[Event]:
+        """Change how a take (None: all) draws, from the committed frontier on. Raises what `change` raises."""
+        events: list[Event] = []
+        for number in [n for n in self._waiting if take in (None, n)]:
+            waiting = self._waiting[number]
+            request = replace(waiting.request, sampling=change(waiting.request.sampling))
+            self._waiting[number] = replace(waiting, request=request)
+        for number in [n for n in self.takes if take in (None, n)]:
+            found = self.takes[number]
+            sampling = change(found.sampling)  # outside the try: refused values must not end the take
+            try:
+                found.set_sampling(sampling, self._head(found.request))
+            except Exception as error:
+                events.append(self._failed(number, error))
+        return events
+
+    def rearm(self, take: int, start_position: int, end_position: int | None) -> bool:
+        """Move the start of a take that does not sound yet; False if it does, or is not there."""
+        waiting = self._waiting.get(take)
+        if waiting is not None:
+            request = replace(waiting.request, start_position=start_position, end_position=end_position)
+            self._wait(request, waiting.mark)
+            return True
+        if take not in self.takes:
+            return False
+        armed = self.takes[take]
+        return armed.rearm(start_position, end_position, self._head(armed.request))
+
+    def advance(self, position: int) -> None:
+        """The play head as the host last reported it."""
+        self.head = position
+        self.look_ahead.head_at(position)
+
+    def jobs(self) -> list[tuple[float, int]]:
+        """What could be done now: (slack in seconds, take number or LISTENING)."""
+        jobs = [
+            (take.slack_s(self._head(take.request)), number)
+            for number, take in self.takes.items()
+            if take.has_work(self._head(take.request))
+        ]
+        if self._waiting:
+            starts = min(
+                entry.request.start_position - self._head(entry.request) for entry in self._waiting.values()
+            )
+            if self.listener.pending_samples or any(self._may_fork(entry) for entry in self._waiting.values()):
+                jobs.append((min(starts / self._sample_rate, self._listen_slack_s()), LISTENING))
+        elif self.listener.has_frame:
+            jobs.append((self._listen_slack_s(), LISTENING))
+        return jobs
+
+    def work(self, job: int) -> list[Event]:
+        """One slice of a job from `jobs`."""
+        began = self._clock()
+        events = self._work_listening() if job == LISTENING else self._work_take(job)
+        take = None if job == LISTENING else job
+        return [*events, Worked(session=self.session, take=take, seconds=self._clock() - began)]
+
+    def measures(self, take: int | None = None) -> Measures:
+        """As of now; of one take, or of the session alone."""
+        counters = self.listener.counters
+        late = self._late_chunks + sum(t.meters.late_chunks for t in self.takes.values())
+        measures = Measures(
+            session=self.session,
+            control_latency_samples=self._control_latency,
+            late_chunks=late,
+            gap_samples=counters.gap_samples,
+            overlap_samples=counters.overlap_samples,
+            bad_samples=counters.bad_samples,
+            errors=self.errors,
+        )
+        if take is None or take not in self.takes:
+            return measures
+        found = self.takes[take]
+        meters, end = found.meters, found.committed_end
+        decoder = meters.decoder_s / max(self._costs.frame_s, meters.generated_frames * self._costs.frame_s)
+        codec = meters.codec_s / max(self._costs.frame_s, meters.decoded_frames * self._costs.frame_s)
+        return replace(
+            measures,
+            take=take,
+            rtf_decoder=decoder,
+            rtf_codec=codec,
+            rtf_total=decoder + codec,
+            look_ahead_samples=0 if end is None else max(0, end - self._head(found.request)),
+            target_samples=self.look_ahead.target_samples(found.chunk_samples),
+        )
+
+    # --- listening ----------------------------------------------------------------------------------------------
+
+    def _listen_slack_s(self) -> float:
+        return _LISTEN_SLACK_S - self.listener.pending_samples / self._sample_rate
+
+    def _work_listening(self) -> list[Event]:
+        events: list[Event] = []
+        began = self._clock()
+        try:
+            frames, reason = self.listener.work(self._costs.listen_frames_per_slice())
+        except Exception as error:
+            self.errors += 1
+            self.listener.restart()
+            frames, reason = 0, f"error: {type(error).__name__}: {error}"
+        if frames:
+            self._costs.listened(self._clock() - began, frames)
+        if reason is not None:
+            events.append(self._restarted(reason))
+        for entry in [entry for entry in self._waiting.values() if self._may_fork(entry)]:
+            del self._waiting[entry.request.take]
+            try:
+                self.takes[entry.request.take] = self._fork(entry.request)
+            except Exception as error:
+                events.append(self._failed(entry.request.take, error))
+        return events
+
+    def _restarted(self, reason: str) -> ListeningRestarted:
+        return ListeningRestarted(session=self.session, position=self.listener.end_position, reason=reason)
+
+    def _wait(self, request: TakeRequest, mark: int) -> None:
+        fork = None
+        if request.mode is TakeMode.ANSWER:
+            fork = request.start_position - int(self._config.answer_lead_s * self._sample_rate)
+        self._waiting[request.take] = _Waiting(request=request, mark=mark, fork_position=fork)
+
+    def _may_fork(self, entry: _Waiting) -> bool:
+        listener = self.listener
+        if listener.done_samples < entry.mark:
+            return False
+        if entry.fork_position is None:
+            return True
+        heard = listener.end_position
+        if heard is not None and heard >= entry.fork_position:
+            return True
+        return listener.pending_samples == 0 and self._head(entry.request) >= entry.fork_position
+
+    def _fork(self, request: TakeRequest) -> Take:
+        timeline, generator = self._context(request)
+        return Take(
+            session=self.session,
+            request=request,
+            generator=generator,
+            codec=self._codec,
+            timeline=timeline,
+            controller=self._controller,
+            look_ahead=self.look_ahead,
+            config=self._config,
+            costs=self._costs,
+            channels=self._channels,
+            clock=self._clock,
+        )
+
+    def _context(self, request: TakeRequest) -> tuple[Timeline, Generator]:
+        """What a take goes on from, and where it lies."""
+        timeline, codec = self.listener.timeline, self._codec
+        now = request.position
+        if request.mode is TakeMode.ANSWER:
+            now = max(now, self._head(request))
+        if timeline is None:
+            anchor, generator = now, self._new_generator()
+        else:
+            anchor, generator = timeline.anchor_position, self.listener.generator.fork()
+            behind = timeline.frame_at(now) - generator.frontier
+            # Audio that ended long ago is continued from now: generating the silence between helps no one.
+            if behind * self._costs.frame_s <= self._config.max_catch_up_s:
+                start = max(0, timeline.frame_at(request.start_position))
+                if start < generator.frontier:  # sound begins inside what was heard
+                    generator.rollback(start)
+                return timeline, generator
+            anchor = now
+        moved = Timeline(
+            anchor_position=anchor,
+            anchor_sample=generator.frontier * codec.hop_samples,
+            host_rate=self._sample_rate,
+            model_rate=codec.sample_rate,
+            hop_samples=codec.hop_samples,
+        )
+        return moved, generator
+
+    # --- takes --------------------------------------------------------------------------------------------------
+
+    def _head(self, request: TakeRequest) -> int:
+        return request.position if self.head is None else self.head
+
+    def _work_take(self, number: int) -> list[Event]:
+        take = self.takes[number]
+        try:
+            events = take.work(self._head(take.request))
+        except Exception as error:
+            return [self._failed(number, error)]
+        committed = any(getattr(event, "committed", False) for event in events)
+        if committed:
+            events.append(self.measures(number))
+        if take.ended:
+            self._drop(number)
+        return events
+
+    def _failed(self, number: int, error: Exception) -> TakeEnded:
+        self.errors += 1
+        take = self._drop(number)
+        return TakeEnded(
+            session=self.session,
+            take=number,
+            reason=f"error: {type(error).__name__}: {error}"[:400],
+            position=None if take is None else take.committed_end,
+        )
+
+    def _drop(self, number: int) -> Take | None:
+        take = self.takes.pop(number, None)
+        if take is not None:
+            self._late_chunks += take.meters.late_chunks
+        return take

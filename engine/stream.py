@@ -1,0 +1,74 @@
+"""Sizes and bounds of streaming, and the running costs that slices of work are cut by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from .lookahead import LookAheadConfig
+
+_SMOOTHING = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How streams are cut. Frames are codec frames."""
+
+    chunk_frames: int = 8
+    first_chunk_frames: int = 4  # beyond what codec and resampler hold back; a take's first sound comes sooner
+    warm_frames: int = 16  # context decoded unheard before a take's first sample, so that there is no seam
+    slice_s: float = 0.02  # aimed-at compute of one slice
+    max_slice_frames: int = 16
+    armed_ahead_s: float = 4.0  # a start further ahead than this is not yet worked for
+    answer_lead_s: float = 0.4  # an answer stops listening this long before it starts
+    emit_planned: bool = True  # send each chunk as a plan as soon as it is decoded
+    max_gap_s: float = 5.0  # longer holes in the audio restart listening
+    max_pending_s: float = 10.0  # audio not yet listened to; more restarts listening
+    max_catch_up_s: float = 2.0  # a trigger further behind the heard audio moves the context up to it
+    look_ahead: LookAheadConfig = field(default_factory=LookAheadConfig)
+
+    def __post_init__(self) -> None:
+        bounds: dict[str, tuple[float, float]] = {
+            "chunk_frames": (1, 256),
+            "first_chunk_frames": (1, 256),
+            "warm_frames": (0, 256),
+            "max_slice_frames": (1, 256),
+        }
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            low, high = bounds.get(entry.name, (0.0, 60.0))
+            if isinstance(value, int | float) and not low <= value <= high:
+                raise ValueError(f"StreamConfig.{entry.name} {value} is outside {low}..{high}")
+
+
+class Costs:
+    """Smoothed compute times on this machine, shared by all sessions of a model. Only pacing hangs on them."""
+
+    def __init__(self, frame_s: float, config: StreamConfig) -> None:
+        self.frame_s = frame_s  # duration of a codec frame
+        self.step_s = 0.0
+        self.listen_frame_s = 0.0
+        self._config = config
+
+    def stepped(self, seconds: float, steps: int) -> None:
+        """So many decoder steps took so long."""
+        self.step_s = self._smooth(self.step_s, seconds / max(1, steps))
+
+    def listened(self, seconds: float, frames: int) -> None:
+        """Encoding and prefilling so many frames took so long."""
+        self.listen_frame_s = self._smooth(self.listen_frame_s, seconds / max(1, frames))
+
+    def steps_per_slice(self) -> int:
+        """Decoder steps that fit into a slice."""
+        return self._fitting(self.step_s)
+
+    def listen_frames_per_slice(self) -> int:
+        """Frames to listen to that fit into a slice."""
+        return self._fitting(self.listen_frame_s)
+
+    def _fitting(self, cost_s: float) -> int:
+        fitting = self._config.max_slice_frames if cost_s <= 0.0 else int(self._config.slice_s / cost_s)
+        return min(max(fitting, 1), self._config.max_slice_frames)
+
+    @staticmethod
+    def _smooth(old: float, new: float) -> float:
+        return new if old == 0.0 else old + _SMOOTHING * (new - old)
