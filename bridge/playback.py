@@ -1,19 +1,20 @@
 """Playback: what sounds of the ring, block by block, without a gap or a click, whatever arrived.
 
-Sits on the audio thread between the position ring and the output. A take enters sample-exactly at its launch; every
-other change of source (a late join, a repeat, a new epoch, an end) is declicked: the old source lives on for 2 ms
-(10 ms into silence) as its own mirror image, fading out, while the new one fades in. Missing audio is bridged by the
-fallback ladder of DESIGN section 6: plan, else the last whole bar in phase, else a fade; each rung is counted.
+Sits on the audio thread between the position ring and the output. A take enters sample-exactly at its launch;
+every other change of source (a late join, a repeat, a new epoch, an end) is declicked: the old source lives on for
+2 ms (10 ms into silence) as its own mirror image, fading out, while the new one fades in. Missing audio is bridged
+by a ladder: the plan, else the last whole bar in phase, else a fade; each rung is counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
-from attacca.bridge.ring import COMMITTED, IDLE, MISSING, PLANNED, PositionRing, Samples
+from attacca.bridge.ring import COMMITTED, MISSING, PLANNED, PositionRing, Samples
 
 _JOIN_S = 0.002
 _FADE_S = 0.010
@@ -34,7 +35,14 @@ class Grid(Protocol):
 
 @dataclass(kw_only=True)
 class PlaybackCounters:
-    """Samples that each rung of the ladder supplied, and events. Written by the audio thread only."""
+    """Holes, and what each rung of the ladder supplied. Written by the audio thread only.
+
+    An underrun is a sample that was due after its take had entered; before that it is waited for.
+    """
+
+    underrun_callbacks: int = 0
+    underrun_samples: int = 0
+    waiting_samples: int = 0
 
     planned_samples: int = 0
     repeat_samples: int = 0
@@ -80,9 +88,11 @@ class Playback:
         wet = reading.samples
         changed = np.flatnonzero((np.diff(reading.sources) != 0) | (np.diff(reading.generations) != 0)) + 1
         edges = [0, *changed.tolist(), count] if count else []
-        for low, high in zip(edges, edges[1:], strict=False):
+        underrun = self.counters.underrun_samples
+        for low, high in pairwise(edges):
             source, generation = int(reading.sources[low]), int(reading.generations[low])
             self._run(wet[low:high], position + low, source, generation, grid)
+        self.counters.underrun_callbacks += self.counters.underrun_samples > underrun
         return wet
 
     @property
@@ -94,14 +104,14 @@ class Playback:
         """Fill `out`, samples of one source and generation, in place."""
         if generation != self._generation:
             self._generation, self._solid_from, self._missing_from = generation, None, None
+            self._switch(_SILENT, position)
         if source in (COMMITTED, PLANNED):
             self._enter(out, position, source, grid)
-        elif source == MISSING and self._solid_from is not None:
+        elif source == MISSING and (self._solid_from is not None or self._kind == _FADED):
+            self.counters.underrun_samples += len(out)
             self._bridge(out, position, grid)
-        elif source == MISSING and self._kind == _FADED:
-            self.counters.fade_samples += len(out)
-            self._emit(out, position)
         else:
+            self.counters.waiting_samples += len(out) * (source == MISSING)
             self._switch(_SILENT, position)
             self._emit(out, position)
 
@@ -152,12 +162,12 @@ class Playback:
         previous, this, following = lines
         source = position - this + previous
         whole = previous >= self._solid_from
-        kept = 0 < this - previous and position - source <= len(self._history)
-        spent = position - self._missing_from >= self._max_repeats * (this - previous)
-        if not whole or not kept or spent:
+        kept = position - source <= len(self._history)
+        left = self._missing_from + self._max_repeats * (this - previous) - position
+        if not whole or not kept or left <= 0:
             return None
         # Bars differ by a sample where they are no whole number of samples; the last one then plays on by one.
-        return source, min(following - position, position - source)
+        return source, min(following - position, position - source, left)
 
     def _switch(self, kind: int, position: int, *, clean: bool = False) -> None:
         """Change the source at `position`; `clean` lets the new one enter at full level with its first sample."""

@@ -98,8 +98,8 @@ class PositionRing:
         self.late_samples = 0  # committed, arrived after their position was read
         self.stale_samples = 0  # of a generation that is not due there
         self.early_samples = 0  # further ahead than the ring is long
-        self.underrun_callbacks = 0  # reads with at least one missing sample
-        self.underrun_samples = 0
+        self.missing_callbacks = 0  # reads with at least one sample due and not there
+        self.missing_samples = 0
 
     @property
     def read_end(self) -> int:
@@ -130,7 +130,7 @@ class PositionRing:
         return kept
 
     def read(self, position: int, count: int) -> Reading:
-        """Reader thread; never blocks. The next `count` samples; counts underruns.
+        """Reader thread; never blocks. The next `count` samples; counts what is missing.
 
         ValueError if `position` lies before what was already read (the stream position never goes back).
         """
@@ -139,15 +139,15 @@ class PositionRing:
         reading = self._look(position, count)
         self._read_end = position + count
         if missing := reading.missing:
-            self.underrun_callbacks += 1
-            self.underrun_samples += missing
+            self.missing_callbacks += 1
+            self.missing_samples += missing
         while len(self._cuts) > 1 and self._cuts[1].position <= self._read_end:
             self._cuts = self._cuts[1:]
         return reading
 
     def _look(self, position: int, count: int) -> Reading:
         samples = np.zeros((count, self.channels), dtype=np.float32)
-        sources = np.full(count, IDLE, dtype=np.uint8)
+        sources = np.zeros(count, dtype=np.uint8)  # IDLE
         generations = np.zeros(count, dtype=np.int64)
         for start, stop, generation in _spans(self._cuts, position, position + count):
             if generation == NOTHING:

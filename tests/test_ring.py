@@ -1,4 +1,4 @@
-"""The position ring against a dict: late, stale and early samples, plans, cuts, wrap-around, underruns."""
+"""The position ring against a dict: late, stale and early samples, plans, cuts, wrap-around, holes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reference:
     late: int = 0
     stale: int = 0
     early: int = 0
-    underruns: list[int] = field(default_factory=list)
+    holes: list[int] = field(default_factory=list)
 
     def due(self, position: int) -> int:
         return [generation for start, generation in self.cuts if start <= position][-1]
@@ -67,7 +67,7 @@ class Reference:
             sources.append(source)
         self.read_end = position + count
         if missing := sources.count(MISSING):
-            self.underruns.append(missing)
+            self.holes.append(missing)
         return values, sources
 
     def cut(self, position: int, generation: int) -> None:
@@ -109,8 +109,8 @@ def test_ring_equals_dict(operations: list[tuple]) -> None:
         assert ring.late_samples == reference.late
         assert ring.stale_samples == reference.stale
         assert ring.early_samples == reference.early
-        assert ring.underrun_callbacks == len(reference.underruns)
-        assert ring.underrun_samples == sum(reference.underruns)
+        assert ring.missing_callbacks == len(reference.holes)
+        assert ring.missing_samples == sum(reference.holes)
 
 
 def test_late_samples_are_discarded_never_shifted() -> None:
@@ -131,7 +131,7 @@ def test_committed_overrides_plan_and_plan_is_backup() -> None:
     reading = ring.read(0, 24)
     assert reading.sources.tolist() == [COMMITTED] * 8 + [PLANNED] * 12 + [MISSING] * 4
     assert reading.samples[:, 0].tolist() == [*range(8), *(-x for x in range(8, 20)), 0, 0, 0, 0]
-    assert (ring.underrun_callbacks, ring.underrun_samples) == (1, 4)
+    assert (ring.missing_callbacks, ring.missing_samples) == (1, 4)
 
 
 def test_cut_forgets_at_once_and_for_good() -> None:
@@ -172,7 +172,7 @@ def test_memory_is_fixed_over_a_long_stream() -> None:
         np.testing.assert_array_equal(ring.read(position, 100).samples, ramp(position, 100, 2))
     assert {id(plane.samples) for plane in (ring._committed, ring._planned)} == buffers
     assert len(ring._cuts) == 1
-    assert ring.underrun_samples == ring.late_samples == 0
+    assert ring.missing_samples == ring.late_samples == 0
 
 
 def test_two_threads_never_hear_a_wrong_sample() -> None:
@@ -199,7 +199,7 @@ def test_two_threads_never_hear_a_wrong_sample() -> None:
     finally:
         stop.set()
         writer.join(10)
-    assert heard + ring.underrun_samples == total
+    assert heard + ring.missing_samples == total
 
 
 @pytest.mark.parametrize("arguments", [{"capacity_samples": 0}, {"channels": 0}, {"channels": 9}])

@@ -1,0 +1,324 @@
+"""The reference client: what the native plugin will do, in Python.
+
+Between a host's callbacks and an engine's sockets. The audio half (`process`, never blocks in real time) keeps the
+stream position, turns host transport into epochs, sends audio and events, and plays the ring; the network half
+(bridge/client_network.py) runs on a thread of its own, or inline where a run must not depend on time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from attacca.bridge.client_network import EngineError, NetworkHalf
+from attacca.bridge.client_takes import TakeBook
+from attacca.bridge.link import Link, ZmqLink
+from attacca.bridge.playback import Playback
+from attacca.bridge.protocol import Audio, Hello, Midi, Param, Release, Trigger, Want, Welcome
+from attacca.bridge.ring import PositionRing, Samples
+from attacca.bridge.transport import EpochTracker
+
+_AUDIO_BATCH_S: Final = 0.010  # audio goes out in pieces of at least this length
+_SNAPSHOT_S: Final = 0.1
+_PLAIN_PPQ: Final = 1e-6  # far below what ends an epoch
+_PUMP_S: Final = 0.002
+_WAIT_AFTER_TIMEOUT_S: Final = 0.01
+_MIX_RAMP_S: Final = 0.005
+
+Event = Midi | Trigger | Release | Param
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostBlock:
+    """What the host says of a block's first sample, in its own floats."""
+
+    ppq: float
+    bpm: float
+    meter_num: int = 4
+    meter_den: int = 4
+    bar_start_ppq: float = 0.0
+    playing: bool = True
+    loop: tuple[float, float] | None = None  # start and end, quarter notes
+    non_realtime: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """Something that happens within a block. Positions and take ids inside `event` are filled in by the client."""
+
+    offset: int  # samples from the block's start
+    event: Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteTriggers:
+    """Which notes start and end takes; all others go to the engine as MIDI."""
+
+    channel: int | None = None  # 0..15; None: every channel
+    low: int = 0
+    high: int = 127
+
+    def __post_init__(self) -> None:
+        if self.channel is not None and not 0 <= self.channel <= 15:
+            raise ValueError(f"NoteTriggers.channel {self.channel} is outside 0..15")
+        if not 0 <= self.low <= self.high <= 127:
+            raise ValueError(f"NoteTriggers {self.low}..{self.high} is not a range within 0..127")
+
+    def pressed(self, data: bytes) -> bool | None:
+        """True for a note-on that triggers, False for a note-off that releases, None for everything else."""
+        kind, channel = data[0] & 0xF0, data[0] & 0x0F
+        if kind not in (0x80, 0x90) or len(data) != 3 or not self.low <= data[1] <= self.high:
+            return None
+        if self.channel is not None and channel != self.channel:
+            return None
+        return kind == 0x90 and data[2] > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """What is heard of dry and wet. Gains are linear."""
+
+    dry: float = 1.0
+    wet: float = 1.0
+    solo: bool = False  # the dry signal is muted while the take sounds
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.dry <= 4.0 and 0.0 <= self.wet <= 4.0):
+            raise ValueError(f"Mix dry {self.dry:g}, wet {self.wet:g}: gains are 0..4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """How a client is set up."""
+
+    sample_rate: int
+    channels: int = 1
+    name: str = "attacca client"
+    model: str = ""
+    ring_s: float = 20.0
+    history_s: float = 16.0  # longest bar that a fallback can repeat
+    wait_s: float = 10.0  # longest wait for a block's audio while the host is not in real time
+    inline: bool = False  # no network thread: every exchange happens inside the calls (deterministic)
+    note_triggers: NoteTriggers | None = field(default_factory=NoteTriggers)
+    trigger: Trigger = field(default_factory=lambda: Trigger(take=0, position=0))  # what a note-on starts
+    release_quantized: bool = False
+
+    def __post_init__(self) -> None:
+        if not 8000 <= self.sample_rate <= 384000:
+            raise ValueError(f"ClientConfig.sample_rate {self.sample_rate} is outside 8000..384000")
+        if self.channels not in (1, 2):
+            raise ValueError(f"ClientConfig.channels {self.channels} is neither 1 nor 2")
+        for name, low, high in (("ring_s", 0.1, 120.0), ("history_s", 0.01, 120.0), ("wait_s", 0.0, 600.0)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"ClientConfig.{name} {getattr(self, name):g} is outside {low:g}..{high:g} s")
+
+
+class Client:
+    """One plugin instance. Main thread: constructor, connect, close. Audio thread: process, wait_for."""
+
+    def __init__(
+        self, link: Link | str, config: ClientConfig, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Main thread. `link`: an address, or a Link of one's own."""
+        rate = config.sample_rate
+        self.config = config
+        self.mix = Mix()  # replace it whole, from any thread
+        self.ring = PositionRing(capacity_samples=round(config.ring_s * rate), channels=config.channels)
+        self.playback = Playback(self.ring, sample_rate=rate, history_s=config.history_s)
+        hello = Hello(
+            client=config.name, sample_rate=rate, channels=config.channels, want=Want.PCM, model=config.model
+        )
+        self.network = NetworkHalf(ZmqLink(link) if isinstance(link, str) else link, hello, self.ring, clock)
+        self._tracker = EpochTracker(rate)
+        self.takes = TakeBook(self.ring, self.network, self._tracker.timeline, clock)
+        self.wait_timeouts = 0
+        self.wet: Samples = np.zeros((0, config.channels), dtype=np.float32)
+        self._clock = clock
+        self._position = 0
+        self._batch: list[Samples] = []
+        self._batch_from = 0
+        self._dry_gain = 1.0
+        self._held: int | None = None  # the note that owns the take
+        self._known: tuple[int, HostBlock] | None = None  # the last block judged exactly
+        self._sent_position = 0
+        self._starved = False
+        self._seen_arrivals = 0
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._arrived = threading.Event()
+
+    def connect(self, timeout_s: float = 5.0) -> Welcome:
+        """Main thread. Open the session, then start the network thread. EngineError says why it could not."""
+        try:
+            welcome = self.network.connect(timeout_s)
+        except EngineError:
+            self.network.close()
+            raise
+        if not self.config.inline:
+            self._thread = threading.Thread(target=self._pump_on, name="attacca-client", daemon=True)
+            self._thread.start()
+        return welcome
+
+    def close(self) -> None:
+        """Main thread. Say goodbye; safe to call twice."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        self.network.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pump_on(self) -> None:
+        while not self._closing.is_set():
+            if self.network.pump(_PUMP_S):
+                self._arrived.set()
+
+    def process(self, position: int, host: HostBlock, events: Sequence[At], audio: Samples) -> Samples:
+        """Audio thread. One callback: float32 [n, channels] in, [n, channels] out; `wet` holds the take alone.
+
+        `position` must follow the last block's end (ValueError). Blocks only if the host says it is not in real
+        time, and then at most `wait_s`. `events` ascend by offset.
+        """
+        if position != self._position:
+            raise ValueError(f"block at {position}, expected {self._position}: the stream position never jumps")
+        if audio.ndim != 2 or audio.shape[1] != self.config.channels:
+            raise ValueError(f"audio of shape {audio.shape}, the client has {self.config.channels} channels")
+        count = len(audio)
+        self._position = position + count
+        self._hear_host(position, host)
+        done = 0
+        for at in events:
+            offset = min(max(at.offset, 0), count)
+            self._queue_audio(position + done, audio[done:offset])
+            done = offset
+            self._handle(position + offset, at.event)
+        self._queue_audio(position + done, audio[done:])
+        self._flush_audio(force=host.non_realtime)
+        self.takes.follow()
+        if host.non_realtime:
+            self.wait_for(self._position, self.config.wait_s)
+        elif self.config.inline:
+            self.network.pump(0.0)
+        self.wet = self.playback.render(position, count, self.takes)
+        return self._mixed(audio)
+
+    def wait_for(self, position: int, timeout_s: float) -> bool:
+        """Audio thread, only where the host is not in real time: until audio covers what is due before `position`.
+
+        False if that took longer than `timeout_s`: then the fallbacks play, and until a chunk comes the next waits
+        are short.
+        """
+        if self.config.inline:
+            self.network.pump(0.0)
+        deadline = self._clock() + (min(timeout_s, _WAIT_AFTER_TIMEOUT_S) if self._starved else timeout_s)
+        while not self.takes.covered(position):
+            left_s = deadline - self._clock()
+            if left_s <= 0:
+                self.wait_timeouts += 1
+                self._starved, self._seen_arrivals = True, self.network.arrived
+                return False
+            if self.config.inline:
+                self.network.pump(left_s)
+            else:
+                self._arrived.clear()
+                self._arrived.wait(min(left_s, 0.05))
+            self.takes.follow()
+            if self._starved and self.network.arrived != self._seen_arrivals:
+                self._starved, deadline = False, self._clock() + timeout_s
+        return True
+
+    def _hear_host(self, position: int, host: HostBlock) -> None:
+        if self._as_predicted(position, host):
+            return
+        snapshot = self._tracker.block(position=position, **vars(host))
+        self._known = (position, host)
+        if snapshot is None:
+            return
+        self._sent_position = position
+        if snapshot.epoch != self.takes.epoch:
+            self._flush_audio(force=True)
+            self.takes.enter_epoch(position, snapshot.epoch)
+        self.network.outbox.put(snapshot)
+
+    def _as_predicted(self, position: int, host: HostBlock) -> bool:
+        """Whether a block plainly follows from the last one judged, so that exact arithmetic would say no more."""
+        if self._known is None or position - self._sent_position >= _SNAPSHOT_S * self.config.sample_rate:
+            return False
+        before, last = self._known
+        same = (
+            host.loop is None
+            and host.playing == last.playing
+            and host.bpm == last.bpm
+            and (host.meter_num, host.meter_den) == (last.meter_num, last.meter_den)
+            and (host.bar_start_ppq, host.loop, host.non_realtime)
+            == (last.bar_start_ppq, last.loop, last.non_realtime)
+        )
+        quarters = (position - before) / self.config.sample_rate * host.bpm / 60.0 if host.playing else 0.0
+        return same and abs(host.ppq - last.ppq - quarters) < _PLAIN_PPQ
+
+    def _handle(self, position: int, event: Event) -> None:
+        if isinstance(event, Midi) and self.config.note_triggers is not None:
+            pressed = self.config.note_triggers.pressed(event.data)
+            if pressed is not None:
+                event = self._from_note(event.data[1], pressed=pressed)
+                if event is None:
+                    return
+        self._flush_audio(force=True)
+        if isinstance(event, Trigger):
+            self.takes.trigger(event, position)
+        elif isinstance(event, Release):
+            self.takes.release(position, quantized=event.quantized)
+        else:
+            self.network.outbox.put(msgspec.structs.replace(event, position=position))
+
+    def _from_note(self, pitch: int, *, pressed: bool) -> Trigger | Release | None:
+        """The newest held note owns the take: only its own note-off ends it."""
+        if pressed:
+            self._held = pitch
+            return self.config.trigger
+        if pitch != self._held:
+            return None
+        self._held = None
+        return Release(take=0, position=0, quantized=self.config.release_quantized)
+
+    def _queue_audio(self, position: int, audio: Samples) -> None:
+        if not self._batch:
+            self._batch_from = position
+        if len(audio):
+            self._batch.append(audio)
+
+    def _flush_audio(self, *, force: bool) -> None:
+        frames = sum(len(piece) for piece in self._batch)
+        if frames == 0 or (not force and frames < _AUDIO_BATCH_S * self.config.sample_rate):
+            return
+        samples: Any = np.concatenate(self._batch)
+        self._batch = []
+        message = Audio(position=self._batch_from, frames=frames, channels=self.config.channels)
+        self.network.outbox.put(message, np.ascontiguousarray(samples, dtype="<f4").tobytes())
+
+    def _mixed(self, audio: Samples) -> Samples:
+        """Dry and wet as heard. The dry signal passes bit-exactly at gain 1, and its gain moves in a ramp."""
+        mix = self.mix
+        target = 0.0 if mix.solo and self.playback.sounding else mix.dry
+        output = audio.copy()
+        if self._dry_gain != target:
+            step = max(abs(self._dry_gain - target), 1.0) / (_MIX_RAMP_S * self.config.sample_rate)
+            moved = self._dry_gain + np.sign(target - self._dry_gain) * step * np.arange(1, len(audio) + 1)
+            gains = np.minimum(moved, target) if target > self._dry_gain else np.maximum(moved, target)
+            output *= gains.astype(np.float32)[:, None]
+            self._dry_gain = float(gains[-1]) if len(gains) else self._dry_gain
+        elif target != 1.0:
+            output *= np.float32(target)
+        return output + self.wet * np.float32(mix.wet)

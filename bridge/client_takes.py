@@ -1,0 +1,174 @@
+"""Takes as the client sees them: which chunks are due from which position on, in which epoch.
+
+On the audio thread, between host events and the ring: a trigger, a release, a new epoch or a take's end becomes a
+cut in the ring, so that only what is due is ever heard. Bar lines and launches come from the same exact arithmetic
+that the engine uses (bridge/transport.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+import msgspec
+
+from attacca.bridge.client_network import Due, NetworkHalf
+from attacca.bridge.protocol import Mode, Release, Trigger
+from attacca.bridge.ring import NOTHING, PositionRing
+from attacca.bridge.transport import Launch, Timeline, nearest_sample, quantum_of
+
+_MAX_GENERATION: Final = 0xFFFF
+_KEPT_DUES: Final = 8
+_KEPT_RECORDS: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeRecord:
+    """A take from its trigger on, for measurement."""
+
+    take: int
+    epoch: int
+    trigger: Trigger
+    triggered_s: float
+    launch: Launch | None  # None: the host stood still
+    released: int | None = None
+
+
+class TakeBook:
+    """One take sounds at a time; a new trigger ends the old take where the new one enters. Audio thread only."""
+
+    def __init__(
+        self, ring: PositionRing, network: NetworkHalf, timeline: Timeline, clock: Callable[[], float]
+    ) -> None:
+        self.epoch = 0
+        self.records: list[TakeRecord] = []
+        self._ring, self._network, self._timeline, self._clock = ring, network, timeline, clock
+        self._current: TakeRecord | None = None
+        self._generation = 0
+        self._takes = 0
+
+    @property
+    def current(self) -> TakeRecord | None:
+        """The take that is armed or sounding, if any."""
+        return self._current
+
+    def trigger(self, event: Trigger, position: int) -> int:
+        """Arm a take at `position`; returns its number. Its audio is due from its launch on."""
+        self._takes += 1
+        event = msgspec.structs.replace(event, take=self._takes, position=position)
+        launch = self._launch(event, position)
+        if self._current is not None:
+            until = position if launch is None else launch.position
+            self._network.outbox.put(Release(take=self._current.take, position=until))
+        record = TakeRecord(
+            take=self._takes, epoch=self.epoch, trigger=event, triggered_s=self._clock(), launch=launch
+        )
+        self._current = record
+        self.records.append(record)
+        del self.records[:-_KEPT_RECORDS]
+        if launch is not None:
+            self._ring.cut(launch.position, self._begin(record.take))
+        self._network.outbox.put(event)
+        return record.take
+
+    def release(self, position: int, *, quantized: bool) -> None:
+        """End the current take at `position`, or at the next multiple of its quantum; nothing without a take."""
+        record = self._current
+        if record is None or record.released is not None:
+            return
+        launch = self._launch(record.trigger, position, mode=Mode.CONTINUE) if quantized else None
+        until = position if launch is None else launch.position
+        self._ring.cut(until, NOTHING)
+        self._network.outbox.put(Release(take=record.take, position=position, quantized=quantized))
+        self._current = self.records[-1] = replace(record, released=until)
+
+    def enter_epoch(self, position: int, epoch: int) -> None:
+        """The old prediction fails at `position`: whatever was sent for it is stale from there on."""
+        self.epoch = epoch
+        record = self._current
+        if record is not None and record.released is not None:
+            self._current = record = None
+        if record is None or not self._timeline.playing:
+            self._ring.cut(position, NOTHING)
+            return
+        if record.launch is None or record.launch.position >= position:
+            launch = self._launch(record.trigger, position)
+            self._current = self.records[-1] = replace(record, launch=launch, epoch=epoch)
+            position_due = position if launch is None else launch.position
+            self._ring.cut(position, NOTHING)
+            self._ring.cut(position_due, self._begin(record.take))
+        else:
+            self._ring.cut(position, self._begin(record.take))
+
+    def follow(self) -> None:
+        """Take in what the network half learned: a take's end."""
+        ended, record = self._network.ended, self._current
+        if ended is None:
+            return
+        self._network.ended = None
+        epoch, take, position = ended
+        if record is None or take != record.take:
+            return
+        until = max(position, self._ring.read_end) if epoch == self.epoch else self._ring.read_end
+        if record.released is None or until < record.released:
+            self._ring.cut(until, NOTHING)
+        self._current = None
+
+    def covered(self, position: int) -> bool:
+        """Whether everything that is due before `position` is committed. Before a take's first chunk nothing is."""
+        start = self._ring.read_end
+        first = self._network.first_committed
+        if first is not None and first[0] == self._generation:
+            start = min(max(start, first[1]), position)
+        return self._ring.committed_until(start, position) >= position
+
+    def bar_lines(self, position: int) -> tuple[int, int, int] | None:
+        """See playback.Grid."""
+        try:
+            bar = self._timeline.bar_at(position)
+            length = self._timeline.segment.snapshot.bar_quarters / self._timeline.segment.quarters_per_sample
+        except ValueError:
+            return None
+        if nearest_sample(bar.position + length) <= position:  # the bar line lies between this sample and its time
+            return self._lines(bar.position + length, length)
+        if nearest_sample(bar.position) > position:
+            return self._lines(bar.position - length, length)
+        return self._lines(bar.position, length)
+
+    @staticmethod
+    def _lines(start: Fraction, length: Fraction) -> tuple[int, int, int]:
+        return nearest_sample(start - length), nearest_sample(start), nearest_sample(start + length)
+
+    def is_launch(self, position: int) -> bool:
+        """See playback.Grid: on the current take's launch grid, or at its launch."""
+        record = self._current
+        if record is None:
+            return False
+        if record.launch is not None and record.launch.position == position:
+            return True
+        launch = self._launch(record.trigger, position, mode=Mode.CONTINUE)
+        no_grid = record.trigger.quantum_bars == 0 or (
+            record.trigger.quantum_bars is None and record.trigger.quantum_ppq == 0
+        )
+        return not no_grid and launch is not None and launch.position == position
+
+    def _begin(self, take: int) -> int:
+        """A new generation for a take in the present epoch, known to the network half before it is due."""
+        self._generation = self._generation % _MAX_GENERATION + 1
+        due = Due(generation=self._generation, epoch=self.epoch, take=take)
+        self._network.due = (*self._network.due[1 - _KEPT_DUES :], due)
+        return self._generation
+
+    def _launch(self, trigger: Trigger, position: int, *, mode: Mode | None = None) -> Launch | None:
+        """Where a take that is triggered at `position` enters; None while the host stands still."""
+        bars = None if trigger.quantum_bars is None else quantum_of(trigger.quantum_bars)
+        try:
+            launch = self._timeline.next_launch(position, bars=bars, quarters=quantum_of(trigger.quantum_ppq))
+            if (mode or trigger.mode) is Mode.ANSWER:
+                heard = self._timeline.bars_after(launch.position, trigger.bars)
+                return Launch(ppq=self._timeline.ppq_at(heard), position=nearest_sample(heard))
+        except ValueError:
+            return None
+        return launch

@@ -1,0 +1,360 @@
+"""The virtual host: what a DAW has, in a few exact lines, to drive a plugin or the reference client.
+
+Transport (tempo, meter, play, stop, seek, loop), an audio track and a MIDI track, rendered block by block against
+an injected clock: paced to real time with absolute deadlines, or flat out. Musical time is rational throughout, so a
+script of actions at sample positions gives the same callbacks every time, and what was heard is recorded exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+from attacca.bridge.client import At, HostBlock
+from attacca.bridge.host_tracks import AudioTrack, MidiTrack
+from attacca.bridge.ring import Samples
+
+
+class Clock(Protocol):
+    """Real time, or a stand-in for it."""
+
+    def now_s(self) -> float:
+        """Seconds since some moment; never goes back."""
+        ...
+
+    def sleep_until(self, at_s: float) -> None:
+        """Return at `at_s`, or at once if that has passed."""
+        ...
+
+
+class RealTime:
+    """The machine's monotonic clock: the host is paced."""
+
+    def now_s(self) -> float:
+        """See Clock."""
+        return time.monotonic()
+
+    def sleep_until(self, at_s: float) -> None:
+        """See Clock."""
+        if (left_s := at_s - time.monotonic()) > 0:
+            time.sleep(left_s)
+
+
+class FlatOut(RealTime):
+    """Never sleeps: the host renders as fast as the plugin lets it, and says so (non-realtime)."""
+
+    def sleep_until(self, at_s: float) -> None:
+        """See Clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """Start from where the play head stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Stop; the play head stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seek:
+    """Move the play head."""
+
+    ppq: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempo:
+    """Change the tempo from here on."""
+
+    bpm: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """Change the meter; the bar under the play head keeps its start."""
+
+    num: int
+    den: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Loop [start, end) in quarter notes; both None: no loop."""
+
+    start_ppq: Fraction | None
+    end_ppq: Fraction | None
+
+
+Action = Play | Stop | Seek | Tempo | Meter | Loop
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostConfig:
+    """A project: where it starts and how it is rendered."""
+
+    sample_rate: int
+    block_samples: int
+    channels: int = 1
+    bpm: Fraction = Fraction(120)
+    meter: tuple[int, int] = (4, 4)
+    start_ppq: Fraction = Fraction(0)
+    playing: bool = True
+
+    def __post_init__(self) -> None:
+        if not 8000 <= self.sample_rate <= 384000:
+            raise ValueError(f"sample_rate {self.sample_rate} is outside 8000..384000")
+        if not 1 <= self.block_samples <= 65536:
+            raise ValueError(f"block_samples {self.block_samples} is outside 1..65536")
+        if self.channels not in (1, 2):
+            raise ValueError(f"channels {self.channels} is neither 1 nor 2")
+        if not 1 <= self.bpm <= 1000:
+            raise ValueError(f"bpm {float(self.bpm):g} is outside 1..1000")
+        if not (1 <= self.meter[0] <= 64 and self.meter[1] in (1, 2, 4, 8, 16, 32)):
+            raise ValueError(f"meter {self.meter[0]}/{self.meter[1]}: 1..64 over a power of two up to 32")
+
+
+class HostTransport:
+    """Play head, tempo, meter and loop, exact. Advanced by the host only."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self._rate = config.sample_rate
+        self.bpm = config.bpm
+        self.meter = config.meter
+        self.playing = config.playing
+        self.loop: tuple[Fraction, Fraction] | None = None
+        self._anchor_ppq = config.start_ppq  # play head at `_since` samples ago
+        self._since = 0
+        self._bars_from_ppq = Fraction(0)
+
+    @property
+    def ppq(self) -> Fraction:
+        """Play head in quarter notes."""
+        return self._anchor_ppq + (self._since * self.ppq_per_sample if self.playing else 0)
+
+    @property
+    def ppq_per_sample(self) -> Fraction:
+        """Quarter notes that pass in one sample while playing."""
+        return self.bpm / (60 * self._rate)
+
+    @property
+    def bar_ppq(self) -> Fraction:
+        """Length of a bar in quarter notes."""
+        return Fraction(4 * self.meter[0], self.meter[1])
+
+    @property
+    def bar_start_ppq(self) -> Fraction:
+        """Start of the bar under the play head."""
+        return self._bars_from_ppq + (self.ppq - self._bars_from_ppq) // self.bar_ppq * self.bar_ppq
+
+    def samples_to_loop_end(self) -> int | None:
+        """Samples until the first one that lies at or past the loop's end; None if none will."""
+        if self.loop is None or not self.playing or self.ppq >= self.loop[1]:
+            return None
+        return max(1, -((self.ppq - self.loop[1]) // self.ppq_per_sample))
+
+    def advance(self, samples: int) -> None:
+        """Let time pass; a loop that ends just here wraps, and keeps the fraction of a sample it overshot."""
+        before = self.ppq if self.loop is not None else None
+        self._since += samples if self.playing else 0
+        if self.loop is not None and before is not None and before < self.loop[1] <= self.ppq:
+            self._jump(self.ppq - (self.loop[1] - self.loop[0]))
+
+    def act(self, action: Action) -> None:
+        """Apply one action at the play head."""
+        match action:
+            case Play():
+                self._jump(self.ppq)
+                self.playing = True
+            case Stop():
+                self._jump(self.ppq)
+                self.playing = False
+            case Seek(ppq=ppq):
+                self._jump(ppq)
+            case Tempo(bpm=bpm):
+                self._jump(self.ppq)
+                self.bpm = bpm
+            case Meter(num=num, den=den):
+                self._bars_from_ppq = self.bar_start_ppq
+                self.meter = (num, den)
+            case Loop(start_ppq=None):
+                self.loop = None
+            case Loop(start_ppq=start, end_ppq=end):
+                if start is None or end is None or end <= start:
+                    raise ValueError(f"loop from {start} to {end}")
+                self.loop = (start, end)
+
+    def block(self, *, non_realtime: bool) -> HostBlock:
+        """What the host says of the block that begins at the play head, in a host's own doubles."""
+        ppq, bar_ppq = self.ppq, self.bar_ppq
+        bar_start = self._bars_from_ppq + (ppq - self._bars_from_ppq) // bar_ppq * bar_ppq
+        return HostBlock(
+            ppq=float(ppq),
+            bpm=float(self.bpm),
+            meter_num=self.meter[0],
+            meter_den=self.meter[1],
+            bar_start_ppq=float(bar_start),
+            playing=self.playing,
+            loop=None if self.loop is None else (float(self.loop[0]), float(self.loop[1])),
+            non_realtime=non_realtime,
+        )
+
+    def _jump(self, ppq: Fraction) -> None:
+        self._anchor_ppq, self._since = ppq, 0
+
+
+class Plugin(Protocol):
+    """What the host calls. `wet` is the last block's generated signal alone, as it was mixed."""
+
+    @property
+    def wet(self) -> Samples: ...
+
+    def process(self, position: int, host: HostBlock, events: Sequence[At], audio: Samples) -> Samples: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRecord:
+    """One callback."""
+
+    position: int
+    samples: int
+    ppq: Fraction
+    playing: bool
+    host: HostBlock
+    seconds: float  # spent in the plugin
+    late_s: float  # how long after its deadline the callback ended; 0 where in time
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """All that was played: each array is [samples, channels]."""
+
+    sample_rate: int
+    blocks: list[BlockRecord] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = field(default_factory=list)  # (stream position, MIDI message)
+    _parts: list[tuple[Samples, Samples, Samples]] = field(default_factory=list)
+
+    def add(self, dry: Samples, wet: Samples, output: Samples) -> None:
+        """Append one block."""
+        self._parts.append((dry.copy(), wet.copy(), output.copy()))
+
+    def _joined(self, index: int) -> Samples:
+        return np.concatenate([part[index] for part in self._parts])
+
+    @property
+    def dry(self) -> Samples:
+        """What the host fed in."""
+        return self._joined(0)
+
+    @property
+    def wet(self) -> Samples:
+        """The generated signal alone."""
+        return self._joined(1)
+
+    @property
+    def output(self) -> Samples:
+        """As heard."""
+        return self._joined(2)
+
+    @property
+    def late_callbacks(self) -> int:
+        """Callbacks that ended after their deadline."""
+        return sum(block.late_s > 0 for block in self.blocks)
+
+
+class VirtualHost:
+    """Renders a project through a plugin. One thread: the audio thread."""
+
+    def __init__(
+        self,
+        config: HostConfig,
+        *,
+        audio: AudioTrack | None = None,
+        midi: MidiTrack | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.transport = HostTransport(config)
+        self.position = 0
+        self.recording = Recording(sample_rate=config.sample_rate)
+        self._audio, self._midi = audio, midi
+        self._clock = clock or RealTime()
+        self._non_realtime = isinstance(self._clock, FlatOut)
+        self._started_s: float | None = None
+
+    def run(
+        self,
+        plugin: Plugin,
+        until: int,
+        *,
+        script: Sequence[tuple[int, Action | At]] = (),
+        on_block: Callable[[BlockRecord], None] | None = None,
+    ) -> Recording:
+        """Render up to stream position `until`; more calls go on from there.
+
+        `script`: actions of the host, or events for the plugin (their own offset is ignored), at stream positions.
+        A block ends early where an action is due or the loop wraps, as in hosts that keep their automation exact.
+        """
+        actions = [(at, action) for at, action in script if not isinstance(action, At)]
+        events = [(at, event) for at, event in script if isinstance(event, At)]
+        actions.sort(key=lambda entry: entry[0])
+        while self.position < until:
+            while actions and actions[0][0] <= self.position:
+                self.transport.act(actions.pop(0)[1])
+            count = min(self.config.block_samples, until - self.position)
+            if actions:
+                count = min(count, actions[0][0] - self.position)
+            if (wrap := self.transport.samples_to_loop_end()) is not None:
+                count = min(count, wrap)
+            here = range(self.position, self.position + count)
+            extra = [At(offset=at - self.position, event=event.event) for at, event in events if at in here]
+            record = self._render(plugin, count, extra)
+            if on_block is not None:
+                on_block(record)
+        return self.recording
+
+    def _render(self, plugin: Plugin, count: int, extra: list[At]) -> BlockRecord:
+        transport, position = self.transport, self.position
+        start = transport.ppq
+        dry = np.zeros((count, self.config.channels), dtype=np.float32)
+        events = list(extra)
+        if transport.playing and self._audio is not None:
+            dry += self._audio.render(start, transport.ppq_per_sample, count, self.config.channels)
+        if transport.playing and self._midi is not None:
+            notes = self._midi.events(start, transport.ppq_per_sample, count)
+            events += notes
+            self.recording.events += [(position + note.offset, note.event.data) for note in notes]
+        events.sort(key=lambda event: event.offset)
+        host = transport.block(non_realtime=self._non_realtime)
+        due_s = self._deadline(position)
+        self._clock.sleep_until(due_s)
+        began_s = self._clock.now_s()
+        output = plugin.process(position, host, events, dry)
+        ended_s = self._clock.now_s()
+        self.recording.add(dry, plugin.wet, output)
+        late_s = 0.0 if self._non_realtime else max(0.0, ended_s - due_s - count / self.config.sample_rate)
+        record = BlockRecord(
+            position=position,
+            samples=count,
+            ppq=start,
+            playing=transport.playing,
+            host=host,
+            seconds=ended_s - began_s,
+            late_s=late_s,
+        )
+        self.recording.blocks.append(record)
+        self.position += count
+        transport.advance(count)
+        return record
+
+    def _deadline(self, position: int) -> float:
+        """When the block at `position` is due, on the clock: absolute, so that nothing drifts."""
+        if self._started_s is None:
+            self._started_s = self._clock.now_s() - position / self.config.sample_rate
+        return self._started_s + position / self.config.sample_rate
