@@ -18,6 +18,9 @@ from typing import Any
 
 PREFIX = "ATTACCA_"
 CONFIG_VARIABLE = "ATTACCA_CONFIG"  # names the TOML file, as --config does
+_OTHER_VARIABLES = frozenset(
+    {CONFIG_VARIABLE, "ATTACCA_MODELS"}
+)  # the latter: folders of bundles (engine/bundle.py)
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -159,7 +162,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     known = {PREFIX + name.upper(): name for name in ROWS}
     layer: dict[str, Any] = {}
     for variable, text in environment.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
             continue
         if variable not in known:
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, list(known))}")

@@ -158,7 +158,10 @@ def check_providers() -> list[Finding]:
 
 def check_bundle(model: str) -> list[Finding]:
     """Whether the configured model is there and its hashes hold."""
-    from attacca.bridge.models import inspect_bundle
+    try:
+        from attacca.bridge.models import inspect_bundle
+    except ImportError:
+        return []  # a package is missing, and was reported as such
 
     row = inspect_bundle(model)
     if row.problem is None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import msgspec
 
 from attacca.bridge.cli_group import UserError
 from attacca.bridge.tables import console, print_rows
-from attacca.engine.bundle import bundled_names, find_bundle, verify_bundle
+from attacca.engine.bundle import find_bundle, list_bundles, verify_bundle
 from attacca.engine.manifest import Manifest, ManifestError, read_manifest
 
 
@@ -32,12 +31,14 @@ class Inspected:
 
 def inspect_bundle(name: str) -> Inspected:
     """Find a bundle by name or directory and verify every hash. Raises nothing: what is wrong is in `problem`."""
-    folder: Path | None = None
     try:
         folder = find_bundle(name)
-        manifest = verify_bundle(folder)
     except (ManifestError, OSError) as error:
-        return Inspected(name=name, folder=str(folder or ""), problem=str(error))
+        return Inspected(name=name, folder="", problem=str(error))
+    problems = verify_bundle(folder)
+    if problems:
+        return Inspected(name=name, folder=str(folder), problem="; ".join(problems))
+    manifest = read_manifest(folder)
     return Inspected(
         name=manifest.name,
         folder=str(folder),
@@ -56,8 +57,8 @@ def pattern_text(manifest: Manifest) -> str:
 
 
 def print_list(*, as_json: bool) -> None:
-    """The bundles that come with the package, each verified."""
-    found = [inspect_bundle(name) for name in bundled_names()]
+    """The bundles that can be named, each verified."""
+    found = [inspect_bundle(name) for name in list_bundles()]
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2))
         return
@@ -67,27 +68,31 @@ def print_list(*, as_json: bool) -> None:
         for row in found
     ]
     print_rows("model bundles", columns, rows, numeric=("MB",))
-    console().print("Any directory with a manifest.json can be named too: --model DIRECTORY")
+    console().print(
+        "Any directory with a manifest.json will do too: --model DIRECTORY. ATTACCA_MODELS lists more folders."
+    )
 
 
 def print_verify(name: str | None) -> None:
-    """Verify one bundle, or all that come with the package. UserError names the first that does not hold."""
-    for candidate in bundled_names() if name is None else [name]:
-        row = inspect_bundle(candidate)
-        if row.problem is not None:
-            raise UserError(row.problem)
-        print(f"{row.name}: every hash holds ({row.folder})")
+    """Verify one bundle, or all that can be named. UserError names those that do not hold."""
+    rows = [inspect_bundle(candidate) for candidate in (list_bundles() if name is None else [name])]
+    for row in rows:
+        if row.problem is None:
+            print(f"{row.name}: every hash holds ({row.folder})")
+    broken = [f"{row.name}: {row.problem}" for row in rows if row.problem is not None]
+    if broken:
+        raise UserError("; ".join(broken))
 
 
 def print_show(name: str, *, as_json: bool) -> None:
     """A manifest, as JSON or as rows. ManifestError if there is none."""
     folder = find_bundle(name)
     manifest = read_manifest(folder)
-    table = msgspec.to_builtins(manifest)
+    table: dict[str, object] = msgspec.to_builtins(manifest)
     if as_json:
         print(json.dumps(table, indent=2))
         return
-    rows = [("folder", folder)]
+    rows = [("folder", str(folder))]
     for key, value in table.items():
         if isinstance(value, dict):
             rows += [(f"{key}.{inner}", _shown(content)) for inner, content in value.items()]
