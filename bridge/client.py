@@ -19,6 +19,7 @@ import numpy as np
 from attacca.bridge.client_network import EngineError, NetworkHalf
 from attacca.bridge.client_takes import TakeBook
 from attacca.bridge.link import Link, ZmqLink
+from attacca.bridge.params import BY_NAME
 from attacca.bridge.playback import Playback
 from attacca.bridge.protocol import Audio, Hello, Midi, Param, Release, Trigger, Want, Welcome
 from attacca.bridge.ring import PositionRing, Samples
@@ -58,11 +59,11 @@ class At:
 
 @dataclass(frozen=True, kw_only=True)
 class NoteTriggers:
-    """Which notes start and end takes; all others go to the engine as MIDI."""
+    """Which notes start and end takes (the engine's own zone); all others go to the engine as MIDI."""
 
     channel: int | None = None  # 0..15; None: every channel
-    low: int = 0
-    high: int = 127
+    low: int = int(BY_NAME["trigger_low"].default)
+    high: int = int(BY_NAME["trigger_high"].default)
 
     def __post_init__(self) -> None:
         if self.channel is not None and not 0 <= self.channel <= 15:
@@ -272,9 +273,10 @@ class Client:
         if isinstance(event, Midi) and self.config.note_triggers is not None:
             pressed = self.config.note_triggers.pressed(event.data)
             if pressed is not None:
-                event = self._from_note(event.data[1], pressed=pressed)
-                if event is None:
+                played = self._from_note(event.data[1], pressed=pressed)
+                if played is None:
                     return
+                event = played
         self._flush_audio(force=True)
         if isinstance(event, Trigger):
             self.takes.trigger(event, position)

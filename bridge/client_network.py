@@ -208,7 +208,7 @@ class NetworkHalf:
             if chunk.committed and (self.first_committed is None or self.first_committed[0] != generation):
                 self.first_committed = (generation, chunk.position)
         self.arrived += 1
-        if chunk.last:
+        if chunk.last and chunk.committed:
             self.ended = (chunk.epoch, chunk.take, chunk.position + chunk.samples)
         self.arrivals.append(
             Arrival(at_s=self._clock(), chunk=chunk, kept_samples=kept, read_end=self._ring.read_end)

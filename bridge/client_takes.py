@@ -46,6 +46,7 @@ class TakeBook:
         self.records: list[TakeRecord] = []
         self._ring, self._network, self._timeline, self._clock = ring, network, timeline, clock
         self._current: TakeRecord | None = None
+        self._playing = False
         self._generation = 0
         self._takes = 0
 
@@ -86,21 +87,33 @@ class TakeBook:
 
     def enter_epoch(self, position: int, epoch: int) -> None:
         """The old prediction fails at `position`: whatever was sent for it is stale from there on."""
-        self.epoch = epoch
+        stopped = self._playing and not self._timeline.playing
+        self.epoch, self._playing = epoch, self._timeline.playing
+        self._ring.cut(position, NOTHING)
         record = self._current
-        if record is not None and record.released is not None:
-            self._current = record = None
-        if record is None or not self._timeline.playing:
-            self._ring.cut(position, NOTHING)
+        if record is None:
             return
-        if record.launch is None or record.launch.position >= position:
-            launch = self._launch(record.trigger, position)
-            self._current = self.records[-1] = replace(record, launch=launch, epoch=epoch)
-            position_due = position if launch is None else launch.position
-            self._ring.cut(position, NOTHING)
-            self._ring.cut(position_due, self._begin(record.take))
-        else:
-            self._ring.cut(position, self._begin(record.take))
+        if stopped or (record.released is not None and record.released <= position):
+            self._current = None
+            return
+        if record.launch is None or record.launch.position > position:
+            record = replace(record, launch=self._launch(record.trigger, position))
+        record = replace(record, epoch=epoch, released=self._moved(record.released, position))
+        self._current = self.records[-1] = record
+        if record.launch is None:
+            return
+        due = max(position, record.launch.position)
+        self._ring.cut(due, self._begin(record.take))
+        if record.released is not None:
+            self._ring.cut(max(record.released, due), NOTHING)
+
+    def _moved(self, released: int | None, position: int) -> int | None:
+        """A pending end keeps the quarter notes that were left until it, as the engine's does."""
+        if released is None or not self._timeline.playing:
+            return None if released is None else position
+        before, now = self._timeline.segments[-2:]
+        left = before.ppq_at(released) - before.ppq_at(position)
+        return nearest_sample(now.position_of(now.ppq_at(position) + left))
 
     def follow(self) -> None:
         """Take in what the network half learned: a take's end."""

@@ -1,8 +1,8 @@
 """The virtual host: what a DAW has, in a few exact lines, to drive a plugin or the reference client.
 
 Transport (tempo, meter, play, stop, seek, loop), an audio track and a MIDI track, rendered block by block against
-an injected clock: paced to real time with absolute deadlines, or flat out. Musical time is rational throughout, so a
-script of actions at sample positions gives the same callbacks every time, and what was heard is recorded exactly.
+an injected clock: paced to real time with absolute deadlines, or flat out. Musical time is rational throughout, so
+a script of actions at sample positions gives the same callbacks every time; what was heard is recorded exactly.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from attacca.bridge.client import At, HostBlock
 from attacca.bridge.host_tracks import AudioTrack, MidiTrack
+from attacca.bridge.protocol import Midi
 from attacca.bridge.ring import Samples
 
 
@@ -329,7 +330,8 @@ class VirtualHost:
         if transport.playing and self._midi is not None:
             notes = self._midi.events(start, transport.ppq_per_sample, count)
             events += notes
-            self.recording.events += [(position + note.offset, note.event.data) for note in notes]
+            played = [(position + note.offset, note.event) for note in notes]
+            self.recording.events += [(at, event.data) for at, event in played if isinstance(event, Midi)]
         events.sort(key=lambda event: event.offset)
         host = transport.block(non_realtime=self._non_realtime)
         due_s = self._deadline(position)

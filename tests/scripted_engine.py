@@ -1,4 +1,4 @@
-"""An engine for tests of the client: speaks the protocol, launches by the grid, emits positions in place of music."""
+"""An engine for tests of the client: speaks the protocol, launches by the grid, emits positions, not music."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class ScriptedEngine:
     timeline: Timeline | None = None
     channels: int = 1
     head: int = 0
+    playing: bool = False
     trigger: Trigger | None = None
     next_position: int | None = None
     seq: int = 0
@@ -83,9 +84,12 @@ class ScriptedEngine:
     def _transport(self, message: Transport) -> None:
         assert self.timeline is not None
         self.head = max(self.head, message.position)
+        was, self.playing = self.playing, message.playing
         if self.timeline.feed(Snapshot.of(message)).ends_epoch and self.trigger is not None:
             started = self.seq > 0
             self.next_position = None
+            if was and not message.playing:
+                self.trigger = None
             if self.timeline.playing:
                 if started:
                     self.next_position = message.position + self.latency_samples
