@@ -7,6 +7,7 @@ header of the native plugin and docs/protocol.md are generated from this table, 
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -79,8 +80,8 @@ class Transport(Message, tag="transport", frozen=True):
     meter_den: Annotated[int, Meta(ge=1, le=64)]
     bar_start_ppq: Annotated[float, Meta(ge=-1e9, le=1e9)]
     playing: bool
-    loop_start_ppq: float | None = None  # both or neither; only while the host loops
-    loop_end_ppq: float | None = None
+    loop_start_ppq: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None  # both or neither; only while looping
+    loop_end_ppq: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     non_realtime: bool = False
 
 
@@ -238,6 +239,13 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyMessage)
 
 
+class _Versioned(msgspec.Struct):
+    v: int
+
+
+_version_decoder = msgspec.msgpack.Decoder(_Versioned)
+
+
 def encode(message: Message, payload: bytes | memoryview | None = None) -> list[bytes | memoryview]:
     """A message as ZeroMQ frames: [header] or [header, payload]. ValueError if payload and type disagree."""
     if (payload is None) != (type(message).payload is None):
@@ -258,15 +266,35 @@ def decode(frames: list[bytes]) -> tuple[Any, bytes]:
     try:
         message = _decoder.decode(frames[0])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        # A message of another version may well have other fields: then the version is what is wrong.
+        _check_version(frames[0])
         raise ProtocolError("header", str(error)[:200]) from None
     if message.v != PROTOCOL_VERSION:
         raise ProtocolError("version", f"protocol {message.v}, this side speaks {PROTOCOL_VERSION}")
+    _check_finite(message)
     expected = _payload_bytes(message)
     if expected is None and len(frames) == 2:
         raise ProtocolError("payload", f"{type(message).__name__} takes no payload")
     if expected is not None and len(payload) != expected:
         raise ProtocolError("payload", f"payload of {len(payload)} bytes, the header says {expected}")
     return message, payload
+
+
+def _check_version(header: bytes) -> None:
+    try:
+        version = _version_decoder.decode(header).v
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return
+    if version != PROTOCOL_VERSION:
+        raise ProtocolError("version", f"protocol {version}, this side speaks {PROTOCOL_VERSION}")
+
+
+def _check_finite(message: Any) -> None:
+    """msgspec's bounds refuse NaN where there are bounds; this refuses it everywhere."""
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ProtocolError("header", f"{name} is {value}, not a finite number")
 
 
 def _payload_bytes(message: Any) -> int | None:

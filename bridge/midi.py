@@ -1,0 +1,136 @@
+"""MIDI: raw channel messages to events, from a client's messages, a port or a file, each with a stream position.
+
+In front of bridge/triggers.py. Reading raw bytes needs nothing; files need mido, ports mido and python-rtmidi, both
+imported only when they are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from .transport import Timeline, nearest_sample
+
+MAX_FILE_BYTES = 4 << 20
+
+
+class MidiError(ValueError):
+    """A port or file that cannot be used; says what to do about it."""
+
+
+class Kind(StrEnum):
+    NOTE_ON = "note on"
+    NOTE_OFF = "note off"
+    CONTROL = "control"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MidiEvent:
+    """A channel message; `number` is the note or controller, `value` the velocity or value, channels from 0."""
+
+    kind: Kind
+    channel: int = 0
+    number: int = 0
+    value: int = 0
+
+
+def parse(data: bytes) -> MidiEvent:
+    """Raw bytes -> event. A note-on of velocity 0 is a note-off. MidiError if they are no MIDI message."""
+    if not data or data[0] < 0x80 or any(byte > 0x7F for byte in data[1:]):
+        raise MidiError(f"no MIDI message: {data[:3].hex(' ') or 'empty'}")
+    status, channel = data[0] & 0xF0, data[0] & 0x0F
+    if status not in (0x80, 0x90, 0xB0):
+        return MidiEvent(kind=Kind.OTHER, channel=channel)
+    if len(data) != 3:
+        raise MidiError(f"MIDI message {data[:3].hex(' ')} has {len(data)} bytes, not 3")
+    kind = {0x80: Kind.NOTE_OFF, 0x90: Kind.NOTE_ON, 0xB0: Kind.CONTROL}[status]
+    if kind is Kind.NOTE_ON and data[2] == 0:
+        kind = Kind.NOTE_OFF
+    return MidiEvent(kind=kind, channel=channel, number=data[1], value=data[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEvent:
+    """One message of a .mid file: where it stands in quarter notes and, by the file's own tempi, in seconds."""
+
+    ppq: Fraction
+    seconds: Fraction
+    data: bytes
+
+
+def read_file(path: Path | str) -> list[FileEvent]:
+    """Channel messages of a .mid in time order. MidiError if it cannot be read."""
+    import mido
+
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise MidiError(f"{path}: {path.stat().st_size} bytes, at most {MAX_FILE_BYTES}")
+        song = mido.MidiFile(str(path))
+        messages = list(mido.merge_tracks(song.tracks))
+    except MidiError:
+        raise
+    except Exception as error:  # mido lets index, key and struct errors of broken files through
+        raise MidiError(f"{path}: no readable MIDI file ({type(error).__name__}: {error})") from error
+    if song.ticks_per_beat <= 0:
+        raise MidiError(f"{path}: time in SMPTE frames is not supported; export it in ticks per beat")
+    events = []
+    ticks, seconds, quarter_s = 0, Fraction(0), Fraction(1, 2)
+    for message in messages:
+        ticks += message.time
+        seconds += Fraction(message.time, song.ticks_per_beat) * quarter_s
+        if message.type == "set_tempo":
+            quarter_s = Fraction(message.tempo, 10**6)
+        elif not message.is_meta and message.type != "sysex":
+            ppq = Fraction(ticks, song.ticks_per_beat)
+            events.append(FileEvent(ppq=ppq, seconds=seconds, data=bytes(message.bytes())))
+    return events
+
+
+def on_timeline(events: list[FileEvent], timeline: Timeline, *, from_ppq: Fraction) -> list[tuple[int, bytes]]:
+    """Stream positions of a file that lies on the host's grid with its start at `from_ppq`.
+
+    ValueError while the host stands still.
+    """
+    return [(nearest_sample(timeline.position_of(from_ppq + event.ppq)), event.data) for event in events]
+
+
+def in_seconds(events: list[FileEvent], sample_rate: int, *, from_position: int) -> list[tuple[int, bytes]]:
+    """Stream positions of a file that plays at its own tempi from a position on."""
+    return [(from_position + nearest_sample(event.seconds * sample_rate), event.data) for event in events]
+
+
+def port_names() -> list[str]:
+    """Names of the MIDI inputs of this machine. MidiError if python-rtmidi is not installed."""
+    return list(_mido_with_ports().get_input_names())
+
+
+def open_port(name: str, receive: Callable[[bytes], None]) -> Any:
+    """Opens an input (the first whose name contains `name`); `receive` is called on its own thread.
+
+    The caller closes the port. MidiError names the extra to install, or the ports there are.
+    """
+    mido = _mido_with_ports()
+    names = mido.get_input_names()
+    match = next((candidate for candidate in names if name.lower() in candidate.lower()), None)
+    if match is None:
+        raise MidiError(f"no MIDI input {name!r}; there are: {', '.join(names) or 'none'}")
+    try:
+        return mido.open_input(match, callback=lambda message: receive(bytes(message.bytes())))
+    except OSError as error:
+        raise MidiError(f"MIDI input {match!r} cannot be opened: {error}") from error
+
+
+def _mido_with_ports() -> Any:
+    try:
+        import rtmidi  # noqa: F401  (mido would fail later, and less clearly)
+    except ImportError:
+        raise MidiError("MIDI ports need python-rtmidi: pip install 'attacca[live]'") from None
+    import mido
+
+    return mido

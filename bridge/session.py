@@ -1,0 +1,421 @@
+"""Session: one client on the decode thread, from its messages to engine calls and from engine events to messages.
+
+Between the worker, which owns the queues, and the engine. Everything musical of a session lives here: timeline, held
+notes, parameters, takes. What is wrong with a command is told to its client as `error` and goes no further.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from attacca.engine.events import (
+    ChunkEvent,
+    Event,
+    LatePolicy,
+    Measures,
+    TakeEnded,
+    TakeMode,
+    TakeRequest,
+    TakeStarted,
+)
+from attacca.engine.service import Engine
+
+from . import protocol
+from .controls import SessionControls
+from .midi import Kind, MidiError, parse
+from .params import BY_NAME, Values
+from .protocol import Audio, CodesChunk, Error, Midi, Param, Release, Status, Transport, Trigger, Want
+from .queues import Outgoing
+from .transport import Change, Snapshot, Timeline, nearest_sample, quantum_of
+from .triggers import Action, Ask, Cancel, End, Keyboard, Move, Replan, Start, Takes, TriggerError
+
+REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
+STATUS_EVERY_S: Final = 1.0
+MEASURES_EVERY_S: Final = 0.1
+_LOUDEST: Final = 8.0  # 18 dB over full scale; beyond is a broken client, not music
+
+Send = Callable[[Outgoing], None]
+
+
+class Session:
+    """Decode thread only. `now` arguments are seconds of the worker's clock."""
+
+    def __init__(
+        self,
+        number: int,
+        hello: protocol.Hello,
+        *,
+        engine: Engine,
+        send: Send,
+        choose_seed: Callable[[], int],
+        initial: Mapping[str, float],
+        now: float,
+    ) -> None:
+        """Opens the session in the engine; raises what that raises."""
+        self.number, self.hello = number, hello
+        self.timeline = Timeline(hello.sample_rate)
+        self.values = Values(initial)
+        self.controls = SessionControls(self.timeline)
+        self.takes = Takes(timeline=self.timeline)
+        self.keys = Keyboard(takes=self.takes, values=self.values)
+        self.counts: Counter[str] = Counter()
+        self._engine, self._send, self._choose_seed = engine, send, choose_seed
+        self._head, self._heard_s = 0, now
+        self._seeds: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+        self._measures: dict[str, Any] = {}
+        self._status_s = self._replan_s = float("-inf")
+        self._status_due = True
+        self._replan_from: int | None = None
+        self._outside_take: int | None = None
+        self.attach(engine)
+
+    def attach(self, engine: Engine) -> None:
+        """Opens the session in a (new) engine, without its takes."""
+        self._engine = engine
+        self.takes.cancel_all()
+        engine.open(
+            self.number,
+            sample_rate=self.hello.sample_rate,
+            channels=self.hello.channels,
+            controller=self.controls,
+        )
+        self.controls.parameters(self._head, self.values)
+        self._look_ahead()
+        engine.set_realtime(self.number, not self.timeline.non_realtime)
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: Any, payload: bytes, now: float) -> None:
+        """A valid message of the client. Engine failures propagate; the client's faults are answered."""
+        try:
+            if isinstance(message, Audio):
+                self._audio(message, payload, now)
+            elif isinstance(message, Transport):
+                self._transport(Snapshot.of(message), now)
+            elif isinstance(message, Midi):
+                self._midi(message.position, message.data)
+            elif isinstance(message, Trigger):
+                self._act(self.takes.trigger(_ask(message)))
+            elif isinstance(message, Release):
+                self._act(self.takes.release(message.take, message.position, quantized=message.quantized))
+            elif isinstance(message, Param):
+                self.set(message.name, message.value, max(message.position, self._head))
+        except TriggerError as error:
+            self._refuse("take", str(error))
+        except MidiError as error:
+            self._refuse("midi", str(error))
+
+    def outside(self, name: str, arguments: tuple[Any, ...], now: float) -> None:
+        """A command from OSC or a MIDI port, at the stream position where the client should be by now."""
+        position = self.position(now)
+        try:
+            if name == "param":
+                self.set(arguments[0], arguments[1], position)
+            elif name == "midi":
+                self._midi(position, arguments[0])
+            elif name == "trigger":
+                ask = self.keys.ask(position)
+                self._outside_take = ask.take
+                self._act(self.takes.trigger(ask))
+            elif name == "cancel":
+                self._act(self.takes.cancel_all())
+            elif name == "release" and self._outside_take in self.takes:
+                quantized = self.values.choice("release_quantized") == "on"
+                self._act(self.takes.release(self._outside_take or 0, position, quantized=quantized))
+        except (TriggerError, MidiError) as error:
+            self._refuse("outside", str(error))
+
+    def position(self, now: float) -> int:
+        """Where the client's stream should be by now; as last heard while it renders offline."""
+        if self.timeline.non_realtime:
+            return self._head
+        return self._head + round(min(now - self._heard_s, 1.0) * self.hello.sample_rate)
+
+    def set(self, name: str, value: float, position: int) -> None:
+        """Sets a parameter; what the plan depends on is generated anew, soon."""
+        clamped = self.values.clamped
+        try:
+            changed = self.values.set(name, value)
+        except ValueError as error:
+            self._refuse("param", str(error))
+            return
+        if self.values.clamped > clamped:
+            row = BY_NAME[name]
+            self._refuse("range", f"{name} {value:g} is outside {row.minimum:g}..{row.maximum:g}: clamped")
+        if changed:
+            self._changed(name, position)
+
+    def round_trip(self, seconds: float) -> None:
+        self._engine.round_trip(self.number, seconds)
+
+    def close(self) -> None:
+        """Ends the session and all it holds."""
+        self._engine.close(self.number)
+
+    def flush(self, now: float) -> None:
+        """Applies gathered changes of controls, at most every REPLAN_EVERY_S, and sends status when it is due."""
+        if self._replan_from is not None and now - self._replan_s >= REPLAN_EVERY_S:
+            position, self._replan_from, self._replan_s = self._replan_from, None, now
+            self.counts["replans"] += 1
+            self._engine.set_sampling(
+                self.number,
+                temperature=self.values["temperature"],
+                guidance=self.values["guidance"],
+                top_k=self.values.number("top_k"),
+            )
+            self._engine.replan(self.number, max(position, self._head))
+        pace = MEASURES_EVERY_S if self._status_due else STATUS_EVERY_S
+        if now - self._status_s >= pace:
+            self._status_s, self._status_due = now, False
+            self._send_status()
+
+    @property
+    def replan_is_due(self) -> bool:
+        """Whether `flush` has a change of controls to apply."""
+        return self._replan_from is not None
+
+    def _audio(self, message: Audio, payload: bytes, now: float) -> None:
+        if message.channels != self.hello.channels:
+            self._refuse("channels", f"audio of {message.channels} channels, hello said {self.hello.channels}")
+            return
+        pcm = np.frombuffer(payload, "<f4").astype(np.float32).reshape(message.frames, message.channels)
+        loud = ~(np.abs(pcm) <= _LOUDEST)  # NaN too
+        if loud.any():
+            self.counts["bad samples"] += int(loud.sum())
+            self._refuse("audio", f"{int(loud.sum())} samples are not finite, or beyond {_LOUDEST:g} of full scale")
+            pcm = np.clip(np.nan_to_num(pcm, nan=0.0, posinf=0.0, neginf=0.0), -_LOUDEST, _LOUDEST)
+        self._advance(message.position + message.frames, now)
+        self._engine.listen(self.number, message.position, pcm)
+
+    def _advance(self, position: int, now: float) -> None:
+        self._head, self._heard_s = position, now
+        self._engine.advance(self.number, position)
+
+    def _transport(self, snapshot: Snapshot, now: float) -> None:
+        position = snapshot.position
+        before = self.timeline.ppq_at(position) if self.timeline.segments else Fraction(0)
+        realtime = not self.timeline.non_realtime
+        change = self.timeline.feed(snapshot)
+        if change is Change.STALE:
+            self.counts["stale transports"] += 1
+            return
+        self._advance(position, now)
+        if realtime == snapshot.non_realtime:
+            self._engine.set_realtime(self.number, not snapshot.non_realtime)
+        if change.ends_epoch:
+            self.counts["epochs"] += 1
+            self._status_due = True
+        self._act(self.takes.transport(change, position, before))
+
+    def _midi(self, position: int, data: bytes) -> None:
+        event = parse(data)
+        self._act(self.keys.handle(position, event))
+        if self.controls.hold(position, self.keys.chord):
+            self._mark(position)
+        if event.kind is Kind.CONTROL and self.keys.hears(event):
+            row = self.values.set_cc(event.number, event.value)
+            if row is not None:
+                self._changed(row.name, position)
+
+    def _changed(self, name: str, position: int) -> None:
+        self._status_due = True
+        if name == "lookahead_ms":
+            self._look_ahead()
+        if self.controls.parameters(position, self.values) or BY_NAME[name].replans:
+            self._mark(position)
+
+    def _mark(self, position: int) -> None:
+        self._replan_from = position if self._replan_from is None else min(position, self._replan_from)
+
+    def _look_ahead(self) -> None:
+        ms = self.values["lookahead_ms"]
+        samples = round(ms * self.hello.sample_rate / 1000) if ms > 0 else None
+        self._engine.set_look_ahead(self.number, samples)
+
+    # --- takes --------------------------------------------------------------------------------------------------
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            self._status_due = True
+            if isinstance(action, Start):
+                self._start(action)
+            elif isinstance(action, Move):
+                self._starts[action.take] = action.start_position
+                self._engine.rearm(self.number, action.take, action.start_position, action.end_position)
+            elif isinstance(action, End):
+                self._engine.release(self.number, action.take, action.position)
+            elif isinstance(action, Cancel):
+                self._engine.cancel(self.number, action.take)
+            elif isinstance(action, Replan):
+                self._engine.replan(self.number, action.position, epoch=self.timeline.epoch)
+
+    def _start(self, start: Start) -> None:
+        ask = start.ask
+        seed = self._choose_seed() if ask.seed is None else ask.seed
+        self._seeds = {number: kept for number, kept in self._seeds.items() if number in self.takes} | {
+            ask.take: seed
+        }
+        self._starts = {n: kept for n, kept in self._starts.items() if n in self.takes} | {
+            ask.take: start.start_position
+        }
+        playing = self.timeline.playing
+        waits = ask.late is protocol.Late.WAIT and playing
+        self._engine.start(
+            self.number,
+            TakeRequest(
+                take=ask.take,
+                epoch=self.timeline.epoch,
+                position=ask.position,
+                start_position=start.start_position,
+                end_position=start.end_position,
+                sampling=self.values.sampling(seed, temperature=ask.temperature),
+                late=LatePolicy.WAIT if waits else LatePolicy.JOIN,
+                next_launch=(lambda position: self._next_launch(ask, position)) if waits else None,
+                mode=TakeMode(ask.mode.value),
+                bar_position=self._bar_position if playing else None,
+                bars=ask.bars if ask.mode is not protocol.Mode.CONTINUE else None,
+                beats_per_bar=self.timeline.segment.snapshot.meter_num if playing else 4,
+                variation=self.values["variation"] if ask.variation is None else ask.variation,
+            ),
+        )
+
+    def _next_launch(self, ask: Ask, position: int) -> int:
+        if not self.timeline.playing:
+            return position
+        launch = self.timeline.next_launch(position, bars=ask.bars_quantum, quarters=ask.quarters_quantum)
+        return launch.position
+
+    def _bar_position(self, position: int, bars: int) -> Fraction:
+        if not self.timeline.playing:
+            return Fraction(position)
+        return Fraction(nearest_sample(self.timeline.bars_after(position, bars)))
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def event(self, event: Event) -> None:
+        """What the engine says of this session, as messages."""
+        if isinstance(event, ChunkEvent):
+            self._chunk(event)
+        elif isinstance(event, TakeStarted):
+            self.takes.started(event.take, event.start_position)
+            self._seeds[event.take], self._starts[event.take] = event.seed, event.start_position
+            self._status_due = True
+        elif isinstance(event, TakeEnded):
+            self._status_due = True
+            self.takes.ended(event.take)
+            if event.reason.startswith(("refused", "error")):
+                self._refuse("take", f"take {event.take} {event.reason}")
+        elif isinstance(event, Measures):
+            self._measures = {
+                "rtf_decoder": event.rtf_decoder,
+                "rtf_codec": event.rtf_codec,
+                "rtf_total": event.rtf_total,
+                "lookahead_samples": event.look_ahead_samples,
+                "control_latency_samples": event.control_latency_samples,
+                "late_chunks": event.late_chunks,
+            }
+            self._status_due = True
+
+    def _chunk(self, event: ChunkEvent) -> None:
+        if event.epoch != self.timeline.epoch:
+            self.counts["stale chunks"] += 1
+            return
+        ppq = float(self.timeline.host_ppq_at(event.position)) if self.timeline.segments else 0.0
+        chunk = protocol.Chunk(
+            session=self.number,
+            epoch=event.epoch,
+            take=event.take,
+            seq=event.seq,
+            position=event.position,
+            ppq=ppq,
+            samples=event.samples,
+            channels=self.hello.channels,
+            first_frame=event.first_frame,
+            frames=event.frames,
+            committed=event.committed,
+            last=event.last,
+        )
+        pcm = np.ascontiguousarray(event.pcm, dtype="<f4").tobytes()
+        self._out(chunk, pcm, topic="pcm", to_owner=self.hello.want is not Want.CODES, epoch=event.epoch)
+        if not event.committed or not event.frames:
+            return
+        codes = CodesChunk(
+            session=self.number,
+            epoch=event.epoch,
+            take=event.take,
+            seq=event.seq,
+            first_frame=event.first_frame,
+            frames=event.frames,
+            num_codebooks=event.codes.shape[1],
+            start_position=event.start_position_of_first_frame,
+        )
+        payload = np.ascontiguousarray(event.codes, dtype="<u2").tobytes()
+        self._out(codes, payload, topic="codes", to_owner=self.hello.want is not Want.PCM, epoch=event.epoch)
+
+    def error(self, code: str, text: str) -> None:
+        """Tells the client what went wrong."""
+        self._out(Error(code=code, text=text[:512]))
+
+    def _refuse(self, code: str, text: str) -> None:
+        self.counts[f"refused: {code}"] += 1
+        self.error(code, text)
+
+    def _send_status(self) -> None:
+        state, take = self.takes.describe(self._head)
+        refused = sum(count for name, count in self.counts.items() if name.startswith("refused"))
+        status = Status(
+            session=self.number,
+            state=state,
+            take=take,
+            seed=None if take is None else self._seeds.get(take),
+            start_position=None if take is None else self._starts.get(take),
+            bad_messages=refused,
+            **self._measures,
+        )
+        self._out(status, topic="status")
+
+    def _out(
+        self,
+        message: protocol.Message,
+        payload: bytes | None = None,
+        *,
+        topic: str | None = None,
+        to_owner: bool = True,
+        epoch: int | None = None,
+    ) -> None:
+        self._send(
+            Outgoing(
+                session=self.number,
+                message=message,
+                payload=payload,
+                to_owner=to_owner,
+                topic=topic,
+                epoch=epoch,
+            )
+        )
+
+
+def _ask(message: Trigger) -> Ask:
+    bars = message.quantum_bars
+    return Ask(
+        take=message.take,
+        position=message.position,
+        bars_quantum=None if bars is None else quantum_of(bars),
+        quarters_quantum=quantum_of(message.quantum_ppq),
+        mode=message.mode,
+        bars=message.bars,
+        late=message.late,
+        seed=message.seed,
+    )
+
+
+def with_tally(status: Status, dropped: int, bad: int) -> Status:
+    """A status with what the I/O thread counted of the session added."""
+    return msgspec.structs.replace(status, dropped_messages=dropped, bad_messages=status.bad_messages + bad)

@@ -1,0 +1,358 @@
+"""Triggers: from notes and messages to takes with exact start and end positions.
+
+Between the session, which receives messages, and the engine, which makes takes: where a take starts and ends, what
+a change of transport does to it, which take a key holds. Pure logic: it returns actions and touches no engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from .midi import Kind, MidiEvent
+from .params import BY_NAME, QUANTUM_VALUES, Values
+from .protocol import Late, Mode
+from .transport import Change, Launch, Timeline, nearest_sample, quantum_of
+
+MIDI_TAKES_FROM = 1 << 52  # take numbers of keys and OSC; clients number their own takes below
+_SUSTAIN, _ALL_SOUND_OFF, _RESET, _ALL_NOTES_OFF = 64, 120, 121, 123
+
+
+class TriggerError(ValueError):
+    """A take number that is in use, or unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What a trigger asks for. `bars_quantum` None: the grid is `quarters_quantum` quarter notes; 0 is at once."""
+
+    take: int
+    position: int
+    bars_quantum: Fraction | None = Fraction(1)
+    quarters_quantum: Fraction = Fraction(0)
+    mode: Mode = Mode.CONTINUE
+    bars: int = 4
+    late: Late = Late.JOIN
+    seed: int | None = None  # None: chosen
+    temperature: float | None = None  # None: as the parameter says
+    variation: float | None = None
+
+    @property
+    def quantum(self) -> Fraction:
+        return self.quarters_quantum if self.bars_quantum is None else self.bars_quantum
+
+    @property
+    def needs_bars(self) -> bool:
+        """Whether it can only be placed while the host plays."""
+        return self.quantum != 0 or self.mode is not Mode.CONTINUE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Begin a take: sound from `start_position`, until `end_position` (None: until released)."""
+
+    ask: Ask
+    start_position: int
+    end_position: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """A take's audio ends at `position`, exclusive."""
+
+    take: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """A take ends now; None: all of them."""
+
+    take: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replan:
+    """What is planned from `position` on no longer holds: the beat has moved."""
+
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A take that does not sound yet starts, and ends, elsewhere: the grid has moved."""
+
+    take: int
+    start_position: int
+    end_position: int | None
+
+
+Action = Start | Move | End | Cancel | Replan
+
+
+@dataclass(kw_only=True)
+class _Take:
+    ask: Ask
+    launch: Launch | None = None  # None: armed until the host plays
+    end: Launch | None = None
+    sounding: bool = False
+
+
+@dataclass(kw_only=True)
+class Takes:
+    """The takes of one session. Decode thread."""
+
+    timeline: Timeline
+    _takes: dict[int, _Take] = field(default_factory=dict)
+
+    def __contains__(self, take: int) -> bool:
+        return take in self._takes
+
+    def __len__(self) -> int:
+        return len(self._takes)
+
+    def launch_of(self, take: int) -> Launch | None:
+        """Where a take starts; None if it is armed until the host plays. KeyError if there is no such take."""
+        return self._takes[take].launch
+
+    def mode_of(self, take: int) -> Mode:
+        """KeyError if there is no such take."""
+        return self._takes[take].ask.mode
+
+    def describe(self, head: int) -> tuple[str, int | None]:
+        """The state in words at a play head, and the take that it is about."""
+        for number, take in reversed(self._takes.items()):
+            if take.launch is None:
+                return "armed until the host plays", number
+            if take.launch.position <= head:
+                return f"playing take {number}" if take.sounding else f"late, take {number}", number
+            if self.timeline.playing:
+                return f"armed for bar {self.timeline.bar_at(take.launch.position).index + 1}", number
+            return "armed", number
+        return "listening", None
+
+    def trigger(self, ask: Ask) -> list[Action]:
+        """Starts a take, or arms it while the host stands still. TriggerError if its number is in use."""
+        if ask.take in self._takes:
+            raise TriggerError(f"take {ask.take} is already there; release it, or use another number")
+        self._takes[ask.take] = _Take(ask=ask)
+        return self._place(ask.take, ask.position)
+
+    def release(self, take: int, position: int, *, quantized: bool = False) -> list[Action]:
+        """Ends a take at `position`, or at the first line of its grid at or after. TriggerError if unknown."""
+        if take not in self._takes:
+            raise TriggerError(f"take {take} is not there")
+        held = self._takes[take]
+        if quantized and held.launch is not None and self.timeline.playing:
+            position = self._grid(held.ask, position).position
+        return self.end_at(take, position)
+
+    def end_at(self, take: int, position: int) -> list[Action]:
+        """Ends a take at a position; one that would not have begun by then is cancelled."""
+        held = self._takes[take]
+        if held.launch is None or position <= held.launch.position:
+            return self.cancel(take)
+        playing = self.timeline.playing
+        ppq = self.timeline.ppq_at(position) if playing else Fraction(0)
+        held.end = Launch(ppq=ppq, position=position)
+        return [End(take=take, position=position)]
+
+    def cancel(self, take: int) -> list[Action]:
+        """Ends a take at once, whatever its state."""
+        placed = self._takes.pop(take).launch is not None
+        return [Cancel(take=take)] if placed else []
+
+    def cancel_all(self) -> list[Action]:
+        placed = any(take.launch is not None for take in self._takes.values())
+        self._takes.clear()
+        return [Cancel(take=None)] if placed else []
+
+    def started(self, take: int, position: int) -> None:
+        """The engine's word that a take sounds from `position`; a wait may have moved it."""
+        if take in self._takes:
+            held = self._takes[take]
+            held.sounding = True
+            if held.launch is not None and position > held.launch.position:
+                ppq = self.timeline.ppq_at(position) if self.timeline.segments else held.launch.ppq
+                held.launch = Launch(ppq=ppq, position=position)
+
+    def ended(self, take: int) -> None:
+        """The engine's word that a take is over."""
+        self._takes.pop(take, None)
+
+    def transport(self, change: Change, position: int, before: Fraction) -> list[Action]:
+        """What a change of transport at `position` does; `before` is the linear ppq there by the old epoch.
+
+        Stop cancels. Start places what is armed. Anything else places anew what has not begun, and tells what
+        sounds to go on in the new phase; a fill keeps the quarter notes it had left.
+        """
+        if not change.ends_epoch:
+            return []
+        if change is Change.STOP:
+            return self.cancel_all()
+        placed = [number for number, take in self._takes.items() if take.launch is not None]
+        actions: list[Action] = [Replan(position=position)] if placed else []
+        for number, take in list(self._takes.items()):
+            if take.launch is None:
+                actions += self._place(number, position)
+            elif take.launch.position > position:
+                take.sounding = False
+                actions += self._again(number, position)
+            else:
+                actions += self._move_end(number, take, position, before)
+        return actions
+
+    def _grid(self, ask: Ask, position: int) -> Launch:
+        return self.timeline.next_launch(position, bars=ask.bars_quantum, quarters=ask.quarters_quantum)
+
+    def _place(self, number: int, position: int) -> list[Action]:
+        take = self._takes[number]
+        ask = take.ask
+        take.launch = take.end = None
+        if not self.timeline.playing and ask.needs_bars:
+            return []
+        if not self.timeline.segments:
+            take.launch = Launch(ppq=Fraction(0), position=position)
+        else:
+            take.launch = self._grid(ask, position)
+            if ask.mode is Mode.ANSWER:  # listens from the launch on, replies as many bars later
+                take.launch = self._bars_on(take.launch, ask.bars)
+            if ask.mode in (Mode.FILL, Mode.ANSWER):
+                take.end = self._bars_on(take.launch, ask.bars)
+        end = None if take.end is None else take.end.position
+        return [Start(ask=replace(ask, position=position), start_position=take.launch.position, end_position=end)]
+
+    def _again(self, number: int, position: int) -> list[Action]:
+        released = self._takes[number].end if self._takes[number].ask.mode in (Mode.CONTINUE, Mode.VAMP) else None
+        placed = self._place(number, position)
+        if released is not None or not placed:  # its release came before its start: there is nothing left of it
+            self._takes.pop(number)
+            return [Cancel(take=number)]
+        return [
+            Move(take=number, start_position=start.start_position, end_position=start.end_position)
+            for start in placed
+            if isinstance(start, Start)
+        ]
+
+    def _bars_on(self, launch: Launch, bars: int) -> Launch:
+        ppq = launch.ppq + bars * self.timeline.segment.snapshot.bar_quarters
+        return Launch(ppq=ppq, position=nearest_sample(self.timeline.position_of(ppq)))
+
+    def _move_end(self, number: int, take: _Take, position: int, before: Fraction) -> list[Action]:
+        if take.end is None or not self.timeline.playing or take.end.position <= position:
+            return []
+        ppq = self.timeline.ppq_at(position) + take.end.ppq - before
+        take.end = Launch(ppq=ppq, position=nearest_sample(self.timeline.position_of(ppq)))
+        return [End(take=number, position=take.end.position)]
+
+
+@dataclass(kw_only=True)
+class Keyboard:
+    """Notes to takes and chords. A new trigger key takes over from the last one at its own launch. Decode
+    thread."""
+
+    takes: Takes
+    values: Values
+    next_take: int = MIDI_TAKES_FROM
+    chord: set[int] = field(default_factory=set)  # chord notes that command now: held, or sustained
+    _keys: dict[int, int] = field(default_factory=dict)  # trigger note -> take
+    _down: set[int] = field(default_factory=set)
+    _sustain: bool = False
+
+    def is_trigger(self, note: int) -> bool:
+        """Whether a note starts takes; all others are chords."""
+        if note == self.values.number("trigger_note"):
+            return True
+        return self.values.number("trigger_low") <= note <= self.values.number("trigger_high")
+
+    def hears(self, event: MidiEvent) -> bool:
+        """The channel filter."""
+        wanted = self.values.number("midi_channel")
+        return wanted in (0, event.channel + 1)
+
+    def handle(self, position: int, event: MidiEvent) -> list[Action]:
+        """Notes, sustain and the all-off controllers; other events do nothing here. `chord` may change."""
+        if not self.hears(event):
+            return []
+        if event.kind is Kind.NOTE_ON:
+            return self._note_on(position, event.number, event.value)
+        if event.kind is Kind.NOTE_OFF:
+            return self._note_off(position, event.number)
+        if event.kind is not Kind.CONTROL:
+            return []
+        if event.number == _SUSTAIN:
+            return self._pedal(position, down=event.value >= 64)
+        if event.number == _RESET:
+            return self._pedal(position, down=False)
+        if event.number in (_ALL_SOUND_OFF, _ALL_NOTES_OFF):
+            return self._all_off(position, at_once=event.number == _ALL_SOUND_OFF)
+        return []
+
+    def ask(self, position: int, *, velocity: int | None = None) -> Ask:
+        """A trigger as the parameters say, with a take number of our own."""
+        bars, quarters = QUANTUM_VALUES[self.values.number("quantum")]
+        number, self.next_take = self.next_take, self.next_take + 1
+        seed = self.values.number("seed")
+        ask = Ask(
+            take=number,
+            position=position,
+            bars_quantum=None if bars is None else quantum_of(bars),
+            quarters_quantum=quantum_of(quarters),
+            mode=Mode(self.values.choice("mode")),
+            bars=self.values.number("bars"),
+            late=Late(self.values.choice("late")),
+            seed=seed if seed >= 0 else None,
+        )
+        target = self.values.choice("velocity_to")
+        if velocity is None or target == "nothing":
+            return ask
+        row = BY_NAME[target]
+        amount = row.minimum + velocity / 127.0 * (row.maximum - row.minimum)
+        return replace(ask, temperature=amount) if target == "temperature" else replace(ask, variation=amount)
+
+    def _note_on(self, position: int, note: int, velocity: int) -> list[Action]:
+        self._down.add(note)
+        if not self.is_trigger(note):
+            self.chord.add(note)
+            return []
+        ask = self.ask(position, velocity=velocity)
+        actions = self.takes.trigger(ask)
+        launch = self.takes.launch_of(ask.take)
+        for held in self._keys.values():
+            if held in self.takes:
+                over = self.takes.cancel(held) if launch is None else self.takes.end_at(held, launch.position)
+                actions = [*over, *actions]
+        self._keys = {note: ask.take}
+        return actions
+
+    def _note_off(self, position: int, note: int) -> list[Action]:
+        self._down.discard(note)
+        if self._sustain:
+            return []
+        self.chord.discard(note)
+        return self._let_go(note, position) if note in self._keys else []
+
+    def _let_go(self, note: int, position: int) -> list[Action]:
+        take = self._keys.pop(note)
+        if take not in self.takes:
+            return []
+        if self.takes.mode_of(take) in (Mode.FILL, Mode.ANSWER):
+            return []  # these have an end of their own
+        return self.takes.release(take, position, quantized=self.values.choice("release_quantized") == "on")
+
+    def _pedal(self, position: int, *, down: bool) -> list[Action]:
+        self._sustain = down
+        if down:
+            return []
+        self.chord &= self._down
+        up = [note for note in self._keys if note not in self._down]
+        return [action for note in up for action in self._let_go(note, position)]
+
+    def _all_off(self, position: int, *, at_once: bool) -> list[Action]:
+        self._down.clear()
+        self.chord.clear()
+        self._sustain = False
+        if at_once:
+            self._keys.clear()
+            return self.takes.cancel_all()
+        return [action for note in list(self._keys) for action in self._let_go(note, position)]
