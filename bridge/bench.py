@@ -7,6 +7,7 @@ audio it stands for.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attacca.bridge.config import Settings
 from attacca.engine.conditioning import Controls, encode
 from attacca.engine.events import Model
 from attacca.engine.generator import Conditions, Sampling
@@ -222,6 +224,20 @@ def _test_signal(samples: int, rate_hz: int) -> npt.NDArray[np.float32]:
     pulse = np.exp(-8.0 * (t % 0.5))
     noise = np.random.default_rng(0).standard_normal(samples)
     return (0.08 * chord + 0.1 * pulse * noise + 0.001 * noise).astype(np.float32)
+
+
+def run(settings: Settings, *, quick: bool, as_json: bool) -> None:
+    """Load, measure and print; ManifestError if the model cannot be loaded."""
+    from attacca.bridge.loading import load_model, sampling_of
+
+    options = QUICK if quick else BenchOptions()
+    name = "fake" if settings.fake else settings.model
+    rows = measure(load_model(settings), options, sampling_of(settings))
+    told = report(rows, model=name, threads=settings.threads, options=options)
+    if as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        print_report(told, f"attacca bench: {name}")
 
 
 def print_report(told: dict[str, Any], title: str) -> None:

@@ -14,10 +14,24 @@ from typing import Annotated, Any
 import typer
 
 from attacca.bridge.cli_group import AttaccaGroup
-from attacca.bridge.config import ROWS, Effective, default_of, resolve
+from attacca.bridge.cli_options import (
+    Address,
+    AsJson,
+    Fake,
+    Guidance,
+    LogLevel,
+    Model,
+    OscHost,
+    OscPort,
+    Publish,
+    Seed,
+    Temperature,
+    Threads,
+    TopK,
+)
+from attacca.bridge.config import ROWS, Effective, resolve
 
 _PLAY, _MODELS, _LOOK = "Play", "Models and speed", "Look around"
-_SETTINGS_PANEL = "Settings (also ATTACCA_NAME in the environment, name in attacca.toml)"
 
 app = typer.Typer(
     cls=AttaccaGroup,
@@ -40,33 +54,6 @@ class Globals:
     debug: bool
 
 
-def _option(name: str, *more: str) -> Any:
-    """A flag for a setting: help, default and panel from the table."""
-    default = default_of(name)
-    rules = ROWS[name].metadata
-    allowed = f" One of {', '.join(rules['choices'])}." if rules["choices"] else ""
-    shown = "" if default is None or default is False else f" [dim]\\[default: {default}][/dim]"
-    flag = "--" + name.replace("_", "-")
-    declared = (f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag, *more)
-    help_text = rules["help"] + allowed + shown
-    return typer.Option(*declared, help=help_text, show_default=False, rich_help_panel=_SETTINGS_PANEL)
-
-
-Model = Annotated[str | None, _option("model", "-m")]
-Fake = Annotated[bool | None, _option("fake")]
-Threads = Annotated[int | None, _option("threads", "-t")]
-Seed = Annotated[int | None, _option("seed")]
-Temperature = Annotated[float | None, _option("temperature")]
-TopK = Annotated[int | None, _option("top_k")]
-Guidance = Annotated[float | None, _option("guidance")]
-Address = Annotated[str | None, _option("address", "-a")]
-Publish = Annotated[str | None, _option("publish")]
-OscHost = Annotated[str | None, _option("osc_host")]
-OscPort = Annotated[int | None, _option("osc_port")]
-LogLevel = Annotated[str | None, _option("log_level")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines in place of a table.")]
-
-
 def _effective(context: typer.Context, **flags: Any) -> Effective:
     return resolve(flags, file=context.obj.config)
 
@@ -87,6 +74,25 @@ def main(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command("bench", rich_help_panel=_MODELS)
+def bench_command(
+    context: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds in place of a minute.")] = False,
+    model: Model = None,
+    fake: Fake = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on this machine: ms per step and per frame, first output apart from steady ones, and RTF.
+
+    Example: attacca bench --quick --threads 2 --json > bench.json
+    """
+    from attacca.bridge import bench
+
+    settings = _effective(context, model=model, fake=fake, threads=threads).settings
+    bench.run(settings, quick=quick, as_json=as_json)
 
 
 @app.command("patterns", rich_help_panel=_LOOK)

@@ -1,0 +1,37 @@
+"""From settings to a loaded model and its sampling: what `serve`, `continue`, `bench` and the demo start with.
+
+Between the settings (bridge/config.py) and the engine; load thread.
+"""
+
+from __future__ import annotations
+
+from attacca.bridge.config import Settings
+from attacca.engine.bundle import find_bundle, load_bundle
+from attacca.engine.events import Model
+from attacca.engine.fake import FakeConfig, FakeModel
+from attacca.engine.generator import Sampling
+from attacca.engine.manifest import read_manifest
+
+
+def load_model(settings: Settings) -> Model:
+    """The model that the settings name, verified; or the fake, as tones. ManifestError says what is wrong."""
+    if settings.fake:
+        return FakeModel(manifest=FakeConfig(tone=True))
+    return load_bundle(find_bundle(settings.model), threads=settings.threads)
+
+
+def sampling_of(settings: Settings) -> Sampling:
+    """How tokens are drawn: what the user set, else what the model's manifest says sounds best; seed 0 if unset."""
+    values: dict[str, float] = {}
+    if not settings.fake:
+        defaults = read_manifest(find_bundle(settings.model)).sampling
+        values = {"temperature": defaults.temperature, "top_k": defaults.top_k, "guidance": defaults.guidance}
+    for name in ("temperature", "top_k", "guidance", "seed"):
+        if getattr(settings, name) is not None:
+            values[name] = getattr(settings, name)
+    return Sampling(
+        seed=int(values.get("seed", 0)),
+        temperature=float(values.get("temperature", 1.0)),
+        top_k=int(values.get("top_k", 0)),
+        guidance=float(values.get("guidance", 1.0)),
+    )
