@@ -1,0 +1,143 @@
+"""Model bundles: find, verify and load a directory of manifest, graphs and hashes.
+
+The only way a model gets into the engine. Nothing is unpickled, no path leaves the bundle, every byte is checked
+against the manifest before a runtime sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from .codec import Codec
+from .decoder import PatternDecoder
+from .manifest import DECODER_ROLE, MANIFEST_FILE, FileEntry, Manifest, ManifestError, read_manifest
+from .pattern import Pattern, make_pattern
+from .runtime import StepRuntime
+
+MODELS_VARIABLE = "ATTACCA_MODELS"
+MAX_FILE_BYTES = 8 << 30
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A loaded bundle; sessions are shared, every stream gets its own generator and codec streams. Thread-safe."""
+
+    manifest: Manifest
+    codec: Codec
+    runtime: StepRuntime
+    pattern: Pattern
+
+    def generator(self) -> PatternDecoder:
+        """A fresh stream of the decoder."""
+        return PatternDecoder(self.runtime, self.pattern)
+
+
+def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Model:
+    """Load the bundle in the directory `path`; `threads` for each session, `verify` compares the hashes.
+
+    ManifestError (a ValueError) says what is wrong and with which file. Load thread.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    files = {}
+    for role, entry in manifest.files.items():
+        problem = _problem(folder, role, entry, hashes=verify)
+        if problem is not None:
+            raise ManifestError(problem)
+        files[role] = folder / entry.path
+    pattern = manifest_pattern(manifest)
+    graph = files.pop(DECODER_ROLE).read_bytes()
+    if verify and hashlib.sha256(graph).hexdigest() != manifest.files[DECODER_ROLE].sha256:
+        raise ManifestError(f"{DECODER_ROLE} of {folder} changed while it was being loaded")
+    runtime = StepRuntime(graph, manifest, threads=threads)
+    try:
+        codec = Codec.load(files, manifest.codec, threads=threads)
+    except ValueError as error:
+        raise ManifestError(f"codec of {folder}: {error}") from None
+    return Model(manifest=manifest, codec=codec, runtime=runtime, pattern=pattern)
+
+
+def manifest_pattern(manifest: Manifest) -> Pattern:
+    """The codebook pattern of a manifest. ManifestError if it is not understood."""
+    try:
+        return make_pattern(manifest.pattern.name, manifest.num_codebooks, p=manifest.pattern.p)
+    except ValueError as error:
+        raise ManifestError(f"manifest pattern: {error}") from None
+
+
+def verify_bundle(path: str | Path) -> list[str]:
+    """Every problem of the bundle in `path`, in words; an empty list if there is none. Nothing is loaded."""
+    folder = Path(path)
+    try:
+        manifest = read_manifest(folder)
+        manifest_pattern(manifest)
+    except ManifestError as error:
+        return [str(error)]
+    found = (_problem(folder, role, entry, hashes=True) for role, entry in manifest.files.items())
+    return [problem for problem in found if problem is not None]
+
+
+def bundle_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """Where bundles are looked for by name, first wins: ATTACCA_MODELS, the user's data directory, the package."""
+    listed = (os.environ if environment is None else environment).get(MODELS_VARIABLE, "")
+    own = [Path(part) for part in listed.split(os.pathsep) if part]
+    return [*own, platformdirs.user_data_path("attacca") / "models", Path(__file__).parent / "bundles"]
+
+
+def list_bundles(environment: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """Bundles that can be named -> their directories; a directory counts if it has a manifest, sound or not."""
+    found: dict[str, Path] = {}
+    for folder in bundle_folders(environment):
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if (path / MANIFEST_FILE).is_file():
+                    found.setdefault(path.name, path)
+    return found
+
+
+def find_bundle(name_or_path: str | Path, environment: Mapping[str, str] | None = None) -> Path:
+    """Directory of a bundle given by path or by name. ManifestError names where it was looked for."""
+    path = Path(name_or_path)
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    named = list_bundles(environment).get(str(name_or_path))
+    if named is not None:
+        return named
+    folders = ", ".join(str(folder) for folder in bundle_folders(environment))
+    raise ManifestError(
+        f"no bundle {str(name_or_path)!r}: not a directory with a {MANIFEST_FILE}, nor in {folders}"
+    )
+
+
+def _problem(folder: Path, role: str, entry: FileEntry, *, hashes: bool) -> str | None:
+    path = folder / entry.path
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{role}: {entry.path} leads outside the bundle"
+        size = path.stat().st_size
+        if not path.is_file():
+            return f"{role}: {entry.path} is not a file"
+        if size != entry.bytes or size > MAX_FILE_BYTES:
+            return f"{role}: {entry.path} has {size} bytes, manifest says {entry.bytes}"
+        found = file_sha256(path) if hashes else entry.sha256
+    except OSError as error:
+        return f"{role}: {entry.path} cannot be read: {error.strerror}"
+    if found != entry.sha256:
+        return f"{role}: {entry.path} has sha256 {found}, manifest says {entry.sha256}: damaged or tampered with"
+    return None
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,251 @@
+"""The step loop: a pattern decoder as a Generator. Listens by prefill, plans by steps, rolls back to the bit.
+
+Sits between the stream (engine/service.py) and the step runtime. The schedule says which rows a step has, the lane
+computes them, the frame store remembers codes and conditions of the last window; all state of a stream is in one
+object. Noise comes from (seed, timestep, codebook), so a plan made again is the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .cache import CacheState
+from .frames import FrameStore
+from .generator import Codes, Conditions, ConditionSource, Sampling
+from .noise import NoiseTable
+from .pattern import Pattern
+from .runtime import PREFILL_ROWS, StepRuntime
+from .schedule import Schedule, ScheduleSnapshot, context_rows
+
+_FETCH_FRAMES = 8  # conditions asked for at once within one plan
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderState:
+    """A snapshot of a PatternDecoder; never changed after it was taken."""
+
+    known: int
+    cache: CacheState
+    frames: FrameStore
+    schedule: ScheduleSnapshot | None
+
+
+class PatternDecoder:
+    """Implements engine.generator.Generator for all patterns. Not thread-safe; decode thread."""
+
+    def __init__(self, runtime: StepRuntime, pattern: Pattern) -> None:
+        shape = runtime.shape
+        if pattern.num_codebooks != shape.num_codebooks:
+            raise ValueError(f"pattern has {pattern.num_codebooks} codebooks, the graph {shape.num_codebooks}")
+        self._runtime = runtime
+        self._pattern = pattern
+        self._mask_token = shape.codebook_size
+        self._lane = runtime.lane()
+        self._cache = self._lane.cache
+        self._reach = pattern.lag_steps + pattern.num_codebooks + 1  # frames that one frame can be out of order
+        config = self._cache.config
+        self._frames = FrameStore(
+            config.capacity + config.attic_blocks * config.block + 2 * self._reach,
+            pattern.num_codebooks,
+            shape.conditioning_width,
+        )
+        self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
+        self._known = 0
+        self._schedule: Schedule | None = None
+
+    @property
+    def frontier(self) -> int:
+        """Every timestep below it is known: listened or planned."""
+        return self._known
+
+    @property
+    def lag_frames(self) -> int:
+        """Steps that a plan needs beyond its frames: how far frames finish out of order."""
+        return self._pattern.lag_steps
+
+    def listen(self, codes: Codes, conditions: Conditions) -> None:
+        """Append known frames codes [n, K] with conditions [n, C] at the frontier; unfinished frames are dropped.
+
+        ValueError on other shapes or a code out of range; then nothing has changed.
+        """
+        self._check(codes)
+        if conditions.shape != (len(codes), self._frames.width):
+            raise ValueError(
+                f"conditions have shape {conditions.shape}, allowed: {(len(codes), self._frames.width)}"
+            )
+        self.rollback(self._known)
+        for start in range(0, len(codes), PREFILL_ROWS):
+            part = codes[start : start + PREFILL_ROWS]
+            first = self._known
+            self._frames.put_codes(first, part)
+            self._frames.put_conditions(first, conditions[start : start + PREFILL_ROWS])
+            self._known += len(part)
+            self._prefill(list(range(first, self._known)))
+
+    def force(self, codes: Codes, source: ConditionSource) -> None:
+        """Take known frames at the frontier as if they had been planned, under the conditions of `source`."""
+        self._check(codes)
+        if len(codes):
+            self.listen(codes, source.rows(self._known, len(codes)))
+
+    def plan(
+        self, until_frame: int, source: ConditionSource, sampling: Sampling, *, max_steps: int | None = None
+    ) -> int:
+        """Run steps until `frontier >= until_frame` or `max_steps` were run; returns the steps run."""
+        if self._known >= until_frame or (max_steps is not None and max_steps <= 0):
+            return 0
+        schedule = self._schedule or self._start_schedule()
+        self._set(sampling)
+        fetched: dict[int, npt.NDArray[np.float32]] = {}
+        steps = 0
+        while self._known < until_frame and (max_steps is None or steps < max_steps):
+            self._step(schedule, source, sampling, fetched)
+            steps += 1
+        return steps
+
+    def read(self, start_frame: int, stop_frame: int) -> Codes:
+        """Known codes uint16 [n, K] of [start_frame, stop_frame); ValueError outside what is kept."""
+        oldest = max(0, self._known + self._reach - self._frames.length)
+        if not oldest <= start_frame <= stop_frame <= self._known:
+            raise ValueError(f"frames [{start_frame}, {stop_frame}) are outside the kept {oldest}..{self._known}")
+        return self._frames.codes(start_frame, stop_frame)
+
+    def rollback(self, to_frame: int) -> None:
+        """Forget every timestep at or after `to_frame`; equals never having known them.
+
+        ValueError if it is past the frontier or older than the kept window. Costs at most a prefill of the few
+        frames that finished out of order.
+        """
+        if not 0 <= to_frame <= self._known:
+            raise ValueError(f"rollback to frame {to_frame} is outside 0..{self._known}")
+        if self._schedule is None and to_frame == self._known:
+            return
+        timesteps = self._cache.timesteps()
+        beyond = np.flatnonzero(timesteps >= to_frame)
+        keep = self._cache.count - len(timesteps) + int(beyond[0] if len(beyond) else len(timesteps))
+        if to_frame == 0:
+            keep = 0  # the row before the first goes too: whatever comes next writes it
+        if keep < self._cache.oldest_cut():
+            raise ValueError(f"rollback to frame {to_frame} is further back than the kept window")
+        self._cache.truncate(keep)
+        self._schedule = None
+        self._known = to_frame
+        self._frames.forget(to_frame)
+        kept = set(self._cache.timesteps().tolist())
+        missing = [t for t in range(max(0, to_frame - self._reach), to_frame) if t not in kept]
+        self._prefill(missing)
+
+    def fork(self) -> Self:
+        """An independent copy with the same state; the weights are shared."""
+        other = type(self)(self._runtime, self._pattern)
+        other.restore(self.snapshot())
+        return other
+
+    def reset(self) -> None:
+        """Forget everything; timestep 0 is next."""
+        self._cache.clear()
+        self._frames.forget(0)
+        self._schedule = None
+        self._known = 0
+
+    def snapshot(self) -> DecoderState:
+        """The whole state; `restore` of it continues to the bit."""
+        schedule = None if self._schedule is None else self._schedule.snapshot()
+        return DecoderState(self._known, self._cache.snapshot(), self._frames.copy(), schedule)
+
+    def restore(self, state: object) -> None:
+        """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
+        if not isinstance(state, DecoderState):
+            raise TypeError(f"state is a {type(state).__name__}, allowed: a PatternDecoder's snapshot")
+        self._known = state.known
+        self._cache.restore(state.cache)
+        self._frames = state.frames.copy()
+        self._schedule = None
+        if state.schedule is not None:
+            self._schedule = Schedule(self._pattern, self._mask_token, history_frames=self._history_frames)
+            self._schedule.restore(state.schedule)
+
+    @property
+    def _history_frames(self) -> int:
+        return 2 * self._reach
+
+    def _check(self, codes: Codes) -> None:
+        if codes.ndim != 2 or codes.shape[1] != self._pattern.num_codebooks:
+            raise ValueError(f"codes have shape {codes.shape}, allowed: [n, {self._pattern.num_codebooks}]")
+        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < self._mask_token:
+            raise ValueError(f"codes lie in {codes.min()}..{codes.max()}, allowed: 0..{self._mask_token - 1}")
+
+    def _set(self, sampling: Sampling) -> None:
+        lane = self._lane
+        lane.temperature[0] = sampling.temperature
+        lane.guidance[0] = sampling.guidance
+        lane.top_k[0] = min(sampling.top_k or self._mask_token, self._mask_token)
+
+    def _start_schedule(self) -> Schedule:
+        schedule = Schedule(self._pattern, self._mask_token, self._known, history_frames=self._history_frames)
+        schedule.prefix(self._frames.codes(max(0, self._known - self._pattern.num_codebooks), self._known))
+        self._schedule = schedule
+        return schedule
+
+    def _step(
+        self,
+        schedule: Schedule,
+        source: ConditionSource,
+        sampling: Sampling,
+        fetched: dict[int, npt.NDArray[np.float32]],
+    ) -> None:
+        lane, rows = self._lane, schedule.next_rows()
+        for codebook, timestep in enumerate(rows.target.tolist()):
+            if timestep >= 0:
+                if sampling.temperature > 0.0:
+                    lane.noise[codebook] = self._noise.row(sampling.seed, timestep, codebook)
+                self._want_condition(timestep, source, fetched)
+        slot = self._cache.count - int(rows.rewrite)
+        conditions = self._frames.conditions(rows.timestep)
+        lane.run(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=rows.row_of_level)
+        schedule.accept(lane.tokens)
+        if rows.advance:
+            self._cache.keep([rows.kept_timestep])
+        if schedule.frontier > self._known:
+            self._frames.put_codes(self._known, schedule.codes(self._known, schedule.frontier).astype(np.uint16))
+            self._known = schedule.frontier
+
+    def _want_condition(
+        self, timestep: int, source: ConditionSource, fetched: dict[int, npt.NDArray[np.float32]]
+    ) -> None:
+        """Ask for the vector of a timestep that enters; it keeps it, whatever is commanded later."""
+        if self._frames.has_conditions(timestep):
+            return
+        if timestep not in fetched:
+            rows = source.rows(timestep, _FETCH_FRAMES)
+            fetched.update((timestep + i, row) for i, row in enumerate(rows))
+        self._frames.put_conditions(timestep, fetched.pop(timestep)[None])
+
+    def _prefill(self, timesteps: list[int]) -> None:
+        """Append the rows of known timesteps to the cache, in bounded calls."""
+        if not timesteps:
+            return
+        fresh = self._cache.count == 0
+        begin, stop = timesteps[0], timesteps[-1] + 1
+        first = begin if fresh else max(0, begin - self._pattern.num_codebooks - 1)
+        rows = context_rows(
+            self._pattern,
+            self._mask_token,
+            self._frames.codes(first, stop),
+            first=first,
+            start=None if fresh else begin,
+        )
+        chosen = np.flatnonzero(np.isin(rows.timestep, [*timesteps, begin - 1] if fresh else timesteps))
+        stack, level, timestep = rows.stack[chosen], rows.level[chosen], rows.timestep[chosen]
+        start = 0
+        while start < len(timestep):
+            slot = self._cache.count
+            part = slice(start, start + min(PREFILL_ROWS, self._cache.room(slot)))
+            conditions = self._frames.conditions(timestep[part])
+            self._lane.run(stack[part], level[part], timestep[part], conditions, slot=slot)
+            self._cache.keep(timestep[part].tolist())
+            start = part.stop

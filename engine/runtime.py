@@ -1,0 +1,225 @@
+"""The step graph on onnxruntime: one session per model, one lane (cache, bound buffers) per stream.
+
+Sits between the step loop (engine/decoder.py) and the exported graph (export/decoder.py). Every input and output is
+a numpy array bound once for each number of rows, and the cache is bound as input and output at the same memory, so
+a step copies nothing but its few hundred bytes of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from .cache import CacheConfig, SlotCache
+from .manifest import Manifest, ManifestError
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+# Kernels for one row sum in another order than those for several: a call has at least two, the second is idle.
+MIN_ROWS = 2
+PREFILL_ROWS = 16
+BRANCHES = 2  # with and without conditions
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepShape:
+    """Sizes of the step graph, from the manifest."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    num_codebooks: int
+    codebook_size: int
+    conditioning_width: int
+    window: int
+    kv_bits: int
+    rotary_base: float
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> StepShape:
+        decoder = manifest.decoder
+        return cls(
+            layers=decoder.layers,
+            heads=decoder.heads,
+            head_dim=decoder.head_dim,
+            num_codebooks=manifest.num_codebooks,
+            codebook_size=manifest.codebook_size,
+            conditioning_width=manifest.conditioning.width,
+            window=manifest.window_frames,
+            kv_bits=decoder.kv_bits,
+            rotary_base=decoder.rotary_base,
+        )
+
+    @property
+    def max_rows(self) -> int:
+        """Most rows of one call."""
+        return max(PREFILL_ROWS, self.num_codebooks + 1, MIN_ROWS)
+
+    def cache_names(self) -> list[str]:
+        """Graph inputs of the cache, in the order of the cache's tensors."""
+        return [f"{part}_{b}_{n}" for b in range(BRANCHES) for n in range(self.layers) for part in ("key", "value")]
+
+    def inputs(self) -> dict[str, tuple[str, list[Any]]]:
+        """Graph inputs: name -> (type, shape); None for a dynamic size."""
+        k, half = self.num_codebooks, self.head_dim // 2
+        cache = "tensor(int8)" if self.kv_bits == 8 else "tensor(float)"
+        rows: dict[str, tuple[str, list[Any]]] = {
+            "stack": ("tensor(int64)", [None, k]),
+            "level": ("tensor(int64)", [None]),
+            "cos": ("tensor(float)", [None, half]),
+            "sin": ("tensor(float)", [None, half]),
+            "cond": ("tensor(float)", [None, self.conditioning_width]),
+            "last_slot": ("tensor(int32)", [1]),
+            "total_slots": ("tensor(int32)", []),
+            "row_of_level": ("tensor(int64)", [k]),
+            "noise": ("tensor(float)", [k, self.codebook_size]),
+            "temperature": ("tensor(float)", [1]),
+            "guidance": ("tensor(float)", [1]),
+            "top_k": ("tensor(int64)", [1]),
+        }
+        return rows | {name: (cache, [1, self.heads, None, self.head_dim]) for name in self.cache_names()}
+
+
+class StepRuntime:
+    """The loaded graph. Thread-safe: it holds no stream's state."""
+
+    def __init__(self, graph: bytes, manifest: Manifest, *, threads: int = 1, spinning: bool = False) -> None:
+        """ManifestError if the graph cannot be read or does not fit the manifest."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        try:
+            self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise ManifestError(f"the decoder graph of {manifest.name} is not readable: {error}") from None
+        self.manifest = manifest
+        self.shape = StepShape.of(manifest)
+        self._check()
+
+    def lane(self) -> StepLane:
+        """Buffers and an empty cache for one stream."""
+        return StepLane(self)
+
+    def _check(self) -> None:
+        def sizes(shape: list[Any]) -> list[Any]:
+            return [size if isinstance(size, int) else None for size in shape]
+
+        found = {value.name: (value.type, sizes(value.shape)) for value in self.session.get_inputs()}
+        for name, wanted in self.shape.inputs().items():
+            if found.get(name) != wanted:
+                raise ManifestError(
+                    f"decoder input {name!r} is {found.get(name)}, allowed by the manifest: {wanted}"
+                )
+        extra = sorted(set(found) - set(self.shape.inputs()))
+        outputs = {value.name for value in self.session.get_outputs()}
+        wanted_outputs = {"tokens", "logits", *(f"{name}.out" for name in self.shape.cache_names())}
+        if extra or outputs != wanted_outputs:
+            raise ManifestError(f"decoder graph has unknown inputs {extra} or outputs {sorted(outputs)}")
+        stated = self.session.get_modelmeta().custom_metadata_map.get("attacca.window_frames")
+        if stated != str(self.shape.window):
+            raise ManifestError(
+                f"decoder graph was made for a window of {stated}, manifest says {self.shape.window}"
+            )
+
+
+class StepLane:
+    """One stream's cache and buffers. Not thread-safe; decode thread.
+
+    Set `temperature`, `guidance`, `top_k` and `noise` in place, call `run`, then read `tokens` and `logits`.
+    """
+
+    def __init__(self, runtime: StepRuntime) -> None:
+        shape = runtime.shape
+        k, v, rows = shape.num_codebooks, shape.codebook_size, shape.max_rows
+        self._session = runtime.session
+        self.cache = SlotCache(
+            CacheConfig(
+                tensors=2 * BRANCHES * shape.layers,
+                heads=shape.heads,
+                head_dim=shape.head_dim,
+                window=shape.window,
+                max_rows=rows,
+                bits=shape.kv_bits,
+            )
+        )
+        self.max_rows = rows
+        half = shape.head_dim // 2
+        self._frequencies = shape.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
+        self._rows: dict[str, npt.NDArray[Any]] = {
+            "stack": np.zeros((rows, k), np.int64),
+            "level": np.zeros(rows, np.int64),
+            "cos": np.zeros((rows, half), np.float32),
+            "sin": np.zeros((rows, half), np.float32),
+            "cond": np.zeros((rows, shape.conditioning_width), np.float32),
+        }
+        self._last_slot = np.zeros(1, np.int32)
+        self._total_slots = np.zeros((), np.int32)
+        self._row_of_level = np.zeros(k, np.int64)
+        self.noise: Floats = np.zeros((k, v), np.float32)
+        self.temperature: Floats = np.ones(1, np.float32)
+        self.guidance: Floats = np.ones(1, np.float32)
+        self.top_k: Ints = np.full(1, v, np.int64)
+        self.tokens: Ints = np.zeros(k, np.int64)
+        self.logits: Floats = np.zeros((k, v), np.float32)
+        self._cache_values = [
+            (name, onnxruntime.OrtValue.ortvalue_from_numpy(tensor[None]))
+            for name, tensor in zip(shape.cache_names(), self.cache.live, strict=True)
+        ]
+        self._bindings: dict[int, Any] = {}
+
+    def run(
+        self, stack: Ints, level: Ints, timestep: Ints, cond: Floats, *, slot: int, row_of_level: Ints | None = None
+    ) -> None:
+        """Rows [n, K], [n], [n], [n, C] written from cache slot `slot` on; nothing is counted as kept.
+
+        `row_of_level` [K] names the row of each token and its logits; without it (prefill) they mean nothing.
+        """
+        count = len(level)
+        past = self.cache.place(slot)
+        rows = self._rows
+        angles = timestep[:, None] * self._frequencies
+        rows["stack"][:count] = stack
+        rows["level"][:count] = level
+        rows["cond"][:count] = cond
+        np.cos(angles, out=rows["cos"][:count], casting="same_kind")
+        np.sin(angles, out=rows["sin"][:count], casting="same_kind")
+        if count < MIN_ROWS:
+            for array in rows.values():
+                array[1] = array[0]
+            count = MIN_ROWS
+        self._last_slot[0] = past + count - 1
+        self._total_slots[()] = past + count
+        if row_of_level is not None:
+            self._row_of_level[:] = row_of_level
+        else:
+            self._row_of_level[:] = 0
+        binding = self._bindings.get(count) or self._bind(count)
+        self._session.run_with_iobinding(binding)
+
+    def _bind(self, count: int) -> Any:
+        binding = self._session.io_binding()
+        inputs = {name: array[:count] for name, array in self._rows.items()} | {
+            "last_slot": self._last_slot,
+            "total_slots": self._total_slots,
+            "row_of_level": self._row_of_level,
+            "noise": self.noise,
+            "temperature": self.temperature,
+            "guidance": self.guidance,
+            "top_k": self.top_k,
+        }
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, array in (("tokens", self.tokens), ("logits", self.logits)):
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, value in self._cache_values:
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(f"{name}.out", value)
+        self._bindings[count] = binding
+        return binding
