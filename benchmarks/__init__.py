@@ -1,0 +1,1 @@
+"""Measurements of Attacca: what the model plays. Run from the repository's root; not installed."""

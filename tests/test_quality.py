@@ -1,0 +1,277 @@
+"""The scorecard's measures on sounds whose answer is known: clicks, chords, a real riff on and off its grid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("scipy")
+import soundfile
+
+from attacca.engine.conditioning import Controls
+from attacca.training.compose import compose
+from attacca.training.render import render
+from benchmarks import harmony, onsets, songs, spectra
+
+RATE = spectra.SAMPLE_RATE
+needs_fluidsynth = pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="needs the fluidsynth program")
+RIFF = Path(__file__).parents[1] / "bridge" / "assets" / "riff.flac"
+
+
+def _controls(
+    frames: int, bpm: float, meter: tuple[int, int] = (4, 4), notes: tuple[int, ...] = (0, 4, 7)
+) -> Controls:
+    ppq = np.arange(frames) * 0.02 * bpm / 60.0
+    bar = 4.0 * meter[0] / meter[1]
+    classes = np.zeros((frames, 12), np.bool_)
+    classes[:, list(notes)] = True
+    yes = np.ones(frames, np.bool_)
+    return Controls(
+        ppq=ppq,
+        bar_start_ppq=np.floor(ppq / bar + 1e-9) * bar,
+        bpm=np.full(frames, bpm),
+        meter_num=np.full(frames, meter[0], np.int16),
+        meter_den=np.full(frames, meter[1], np.int16),
+        pitch_classes=classes,
+        instruments=np.ones((frames, 4), np.bool_),
+        style=np.zeros(frames, np.int16),
+        beat_known=yes,
+        chord_known=yes,
+        instruments_known=yes,
+        style_known=yes,
+    )
+
+
+def _clicks(times_s: np.ndarray, seconds: float, gains: np.ndarray | float = 1.0) -> np.ndarray:
+    """Decaying bursts of noise over a faint floor."""
+    rng = np.random.default_rng(1)
+    audio = 1e-4 * rng.standard_normal(round(seconds * RATE))
+    burst = 0.3 * rng.standard_normal(3200) * np.exp(-np.arange(3200) / 500)
+    for time_s, gain in zip(times_s, np.broadcast_to(gains, len(times_s)), strict=True):
+        first = round(time_s * RATE)
+        part = audio[first : first + len(burst)]
+        part += gain * burst[: len(part)]
+    return audio
+
+
+def _riff() -> tuple[np.ndarray, Controls, list[dict[str, object]]]:
+    audio, _ = soundfile.read(RIFF)
+    return audio, _controls(len(audio) // 640, 120.0), json.loads(RIFF.with_suffix(".json").read_text())["chords"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(bpm=st.floats(50, 200), phase=st.floats(0.2, 1.0), seed=st.integers(0, 99))
+def test_beats_of_a_click_track_are_found_to_8_ms(bpm: float, phase: float, seed: int) -> None:
+    beat_s = 60.0 / bpm
+    times = np.arange(phase * beat_s, 9.5, beat_s)
+    gains = np.random.default_rng(seed).uniform(0.3, 1.0, len(times))
+    picked = onsets.pick_beats(_clicks(times, 10.0, gains), beat_s)
+    assert len(picked) == len(times)
+    assert np.abs(picked - times).max() < 0.008
+
+
+def test_silence_has_no_beats_and_no_chord() -> None:
+    silence = np.zeros(RATE)
+    assert len(onsets.pick_beats(silence, 0.5)) == 0
+    assert harmony.chord_scores(silence, _controls(50, 120.0)) == (0.0, 0.0)
+
+
+def test_accents_decide_not_the_stream_of_eighths() -> None:
+    eighths = np.arange(0.25, 16.0, 0.25)
+    on_beat = np.isclose(eighths % 0.5, 0.0)
+    controls = _controls(800, 120.0)
+    right = _clicks(eighths, 16.0, np.where(on_beat, 1.0, 0.3))
+    wrong = _clicks(eighths, 16.0, np.where(on_beat, 0.3, 1.0))
+    for tolerance in (0.07, 0.025):
+        assert onsets.grid_scores(right, 0, controls)[0][tolerance] == 1.0
+        assert onsets.grid_scores(wrong, 0, controls)[0][tolerance] == 0.0
+
+
+def test_chance_is_the_tolerance_over_the_beat() -> None:
+    clicks = _clicks(np.arange(0.5, 16.0, 0.5), 16.0)
+    _, chance = onsets.grid_scores(clicks, 0, _controls(800, 120.0))
+    assert chance[0.07] == pytest.approx(2 * 0.07 / 0.5, abs=0.03)
+    assert chance[0.025] == pytest.approx(2 * 0.025 / 0.5, abs=0.03)
+
+
+def test_late_playing_fails_the_narrow_tolerance_only() -> None:
+    late = _clicks(np.arange(0.5, 16.0, 0.5) + 0.045, 16.0)
+    scores, _ = onsets.grid_scores(late, 0, _controls(800, 120.0))
+    assert scores == {0.07: 1.0, 0.025: 0.0}
+
+
+def test_a_real_riff_stands_on_its_grid_and_on_no_other() -> None:
+    audio, controls, _ = _riff()
+    scores, chance = onsets.grid_scores(audio, 0, controls)
+    assert scores[0.07] >= 0.9 and scores[0.025] >= 0.9
+    assert chance[0.07] < 0.4 and chance[0.025] < 0.2
+    other, _ = onsets.grid_scores(audio, 0, _controls(len(controls), 97.0))
+    assert other[0.07] < 0.5
+
+
+@needs_fluidsynth
+@pytest.mark.parametrize(("style", "bpm"), [("rock", 131.0), ("ballad", 72.0), ("house", 120.0)])
+def test_picks_are_notes_that_were_played(style: str, bpm: float) -> None:
+    """In a rendered song every pick lies at a known note onset, and the picks are the beats."""
+    seconds = 14.0
+    song = compose(11, style=style, bpm=bpm, meter=(4, 4), players=("drums", "bass"), min_seconds=seconds)
+    audio = render(song, int(seconds * RATE))
+    played = np.array(sorted({song.seconds(n.start_ticks) for n in song.notes}))
+    picked = onsets.pick_beats(audio, 60.0 / bpm)
+    nearest = np.array([np.abs(played - t).min() for t in picked])
+    assert np.percentile(nearest, 95) < 0.012
+    scores, chance = onsets.grid_scores(audio, 0, song.controls(int(seconds * 50)))
+    assert scores[0.025] > 0.85 and chance[0.025] < 0.2
+
+
+def test_the_cut_itself_earns_nothing() -> None:
+    """Noise switched on at the join is an onset on the beat; nothing else is there to be found."""
+    join = 4 * RATE
+    audio = np.concatenate([np.zeros(join), 0.1 * np.random.default_rng(0).standard_normal(8 * RATE)])
+    score, _ = onsets.grid_scores(audio, join, _controls(400, 60.0))
+    assert score[0.025] < 0.35
+
+
+@pytest.mark.parametrize(
+    ("meter", "quarters"),
+    [
+        ((4, 4), [0, 1, 2, 3]),
+        ((5, 4), [0, 1, 2, 3, 4]),
+        ((3, 2), [0, 2, 4]),
+        ((6, 8), [0, 1.5]),
+        ((9, 8), [0, 1.5, 3]),
+        ((7, 8), [0, 1, 2]),
+        ((5, 8), [0, 1]),
+    ],
+)
+def test_main_pulses(meter: tuple[int, int], quarters: list[float]) -> None:
+    assert onsets.pulses(*meter).tolist() == quarters
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (3, 4), (5, 4), (6, 8), (7, 8)])
+@pytest.mark.parametrize("first", [0, 137])
+def test_commanded_beats_are_the_composers(meter: tuple[int, int], first: int) -> None:
+    song = compose(5, bpm=97.3, meter=meter, min_seconds=12.0)
+    frames = 550
+    exact = sorted(
+        song.seconds(bar * song.bar_ticks + round(quarters * 960)) - first * 0.02
+        for bar in range(song.num_bars)
+        for quarters in onsets.pulses(*meter)
+    )
+    expected = [t for t in exact if 0.0 <= t < (frames - first) * 0.02]
+    assert onsets.beat_times(song.controls(frames).slice(first, frames)) == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    a=st.lists(st.integers(0, 40), max_size=5, unique=True),
+    b=st.lists(st.integers(0, 40), max_size=5, unique=True),
+    tolerance=st.integers(0, 6),
+)
+def test_f1_uses_the_largest_matching(a: list[int], b: list[int], tolerance: int) -> None:
+    a, b = sorted(a), sorted(b)
+    best = 0
+    for size in range(1, min(len(a), len(b)) + 1):  # between points on a line, matching in order loses nothing
+        for left in combinations(a, size):
+            if any(
+                all(abs(x - y) <= tolerance for x, y in zip(left, right, strict=True))
+                for right in combinations(b, size)
+            ):
+                best = size
+    expected = 2 * best / (len(a) + len(b)) if a or b else 0.0
+    assert onsets.f1_score(np.array(a, float), np.array(b, float), float(tolerance)) == pytest.approx(expected)
+
+
+def _chord(notes: tuple[int, ...], seconds: float = 1.0, root: int = 57) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    audio = 0.01 * np.random.default_rng(2).standard_normal(len(time))
+    for note in notes:
+        hz = 440.0 * 2 ** ((root + (note - root) % 12 - 69) / 12)
+        audio += sum(0.1 / h * np.sin(2 * np.pi * h * hz * time) for h in (1, 2, 3, 4))
+    return audio
+
+
+@pytest.mark.parametrize("root", range(12))
+@pytest.mark.parametrize("shape", [(0, 4, 7), (0, 3, 7), (0, 3, 7, 10), (0, 4, 7, 11)])
+def test_each_chord_is_told_from_its_transpositions(root: int, shape: tuple[int, ...]) -> None:
+    notes = tuple((root + step) % 12 for step in shape)
+    scores = harmony.chord_scores(_chord(notes), _controls(50, 120.0, notes=notes))
+    assert scores is not None
+    assert scores[0] == 1.0
+    assert scores[1] <= 1 / 11  # a seventh holds one other triad
+
+
+def test_chords_of_the_riff_are_heard_and_shifted_ones_are_not() -> None:
+    audio, plain, chords = _riff()
+    classes = np.zeros((len(plain), 12), np.bool_)
+    for frame, ppq in enumerate(plain.ppq):
+        chord = max((c for c in chords if c["ppq"] <= ppq + 1e-9), key=lambda c: c["ppq"])
+        classes[frame, chord["pitch_classes"]] = True
+    commanded = Controls(**{**plain.__dict__, "pitch_classes": classes})
+    scores = harmony.chord_scores(audio, commanded)
+    assert scores is not None
+    assert scores[0] >= 0.9 and scores[1] < 0.1
+    moved = Controls(**{**plain.__dict__, "pitch_classes": np.roll(classes, 200, axis=0)})
+    wrong = harmony.chord_scores(audio, moved)
+    assert wrong is not None and wrong[0] < 0.6
+
+
+def test_no_commanded_chord_gives_no_score() -> None:
+    unknown = Controls(**{**_controls(50, 120.0).__dict__, "chord_known": np.zeros(50, np.bool_)})
+    assert harmony.chord_scores(_chord((0, 4, 7)), unknown) is None
+
+
+def test_mel_distance_is_zero_for_the_same_and_counts_decibels() -> None:
+    loud = 0.3 * np.random.default_rng(0).standard_normal(RATE)
+    assert spectra.mel_distance(loud, loud) == 0.0
+    assert spectra.mel_distance(loud, 0.5 * loud) == pytest.approx(np.log10(2.0), abs=0.01)
+    assert spectra.mel_distance(0.01 * loud, 0.005 * loud) == pytest.approx(
+        spectra.mel_distance(loud, 0.5 * loud), abs=1e-9
+    )
+    audio, _, _ = _riff()
+    noise = np.random.default_rng(0).standard_normal(len(audio))
+    distances = [spectra.mel_distance(audio, audio + amount * noise) for amount in (1e-4, 1e-3, 1e-2)]
+    assert distances == sorted(distances) and distances[0] < 0.5 * distances[2]
+    with pytest.raises(ValueError, match="32000 and 31999"):
+        spectra.mel_distance(loud, loud[:-1])
+
+
+def test_step_is_the_change_of_level_of_the_seconds_at_the_join() -> None:
+    tone = np.sin(np.arange(3 * RATE) * 0.1)
+    assert spectra.step_db(0.1 * tone, 0.2 * tone) == pytest.approx(20 * np.log10(2.0), abs=0.01)
+    silent = -100 - 20 * np.log10(0.1 / np.sqrt(2))
+    assert spectra.step_db(0.1 * tone, 0.0 * tone) == pytest.approx(silent, abs=0.01)
+
+
+def test_a_click_at_the_join_is_above_all_other_beats_and_none_is_like_them() -> None:
+    audio, controls, _ = _riff()
+    beats = onsets.beat_times(controls)
+    join = 8 * RATE
+    places = beats[(np.abs(beats - 8.0) > 0.1) & (beats > 0.2)]
+    assert spectra.seam_percentile(audio, join, places) < 95.0
+    broken = audio.copy()
+    broken[join:] += 0.5 * np.exp(-np.arange(len(audio) - join) / 2000)
+    assert spectra.seam_percentile(broken, join, places) == 100.0
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (5, 4), (6, 8), (7, 8)])
+def test_songs_are_cut_at_a_bar_line(meter: tuple[int, int]) -> None:
+    controls = compose(3, bpm=83.0, meter=meter, min_seconds=46.0).controls(2200)
+    case = songs.cut(np.zeros(2200 * 640, np.float32), controls)
+    bar_s = 4 * meter[0] / meter[1] * 60 / controls.bpm[0]
+    assert 6.0 <= case.join * 0.02 < 6.0 + bar_s + 0.02
+    bars = controls.ppq[case.join] * meter[1] / (4 * meter[0])
+    assert 0.0 <= (bars % 1.0) * bar_s < 0.0201
+    kept = (case.stop - case.join) * 0.02 / bar_s
+    assert abs(kept - round(kept)) * bar_s < 0.0201 and (case.stop - case.join) * 0.02 <= 16.04
+    assert len(case.commanded) == case.stop - case.join
+    assert len(case.joined(np.ones(64_000_0, np.float32))) == len(case.heard)
+    with pytest.raises(ValueError, match="frames"):
+        songs.cut(case.audio[: 300 * 640], controls.slice(0, 300))
