@@ -16,10 +16,12 @@ import typer
 from attacca.bridge.cli_group import AttaccaGroup
 from attacca.bridge.cli_options import (
     Address,
+    AllowRemote,
     AsJson,
     Fake,
     Guidance,
     LogLevel,
+    MidiPort,
     Model,
     OscHost,
     OscPort,
@@ -58,6 +60,11 @@ def _effective(context: typer.Context, **flags: Any) -> Effective:
     return resolve(flags, file=context.obj.config)
 
 
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's parameters that are settings."""
+    return {name: value for name, value in parameters.items() if name in ROWS}
+
+
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
@@ -74,6 +81,37 @@ def main(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command("serve", rich_help_panel=_PLAY)
+def serve_command(
+    context: typer.Context,
+    model: Model = None,
+    address: Address = None,
+    publish: Publish = None,
+    osc_port: OscPort = None,
+    osc_host: OscHost = None,
+    midi_port: MidiPort = None,
+    allow_remote: AllowRemote = None,
+    threads: Threads = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    guidance: Guidance = None,
+    seed: Seed = None,
+    fake: Fake = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Start the engine and wait for plugins.
+
+    Prints one line for machines when it is ready: attacca ready {"address": ..., "publish": ..., "osc_port": ...}.
+    A port of * is chosen freely.
+
+    Example: attacca serve --address tcp://127.0.0.1:* --osc-port 0
+    """
+    effective = _effective(context, **_given(locals()))
+    from attacca.bridge import serving
+
+    serving.run(effective.settings)
 
 
 @app.command("bench", rich_help_panel=_MODELS)
@@ -147,12 +185,13 @@ def config_command(
     publish: Publish = None,
     osc_host: OscHost = None,
     osc_port: OscPort = None,
+    midi_port: MidiPort = None,
+    allow_remote: AllowRemote = None,
     log_level: LogLevel = None,
     as_json: AsJson = False,
 ) -> None:
     """Every setting, its effective value and where it came from."""
-    flags = {name: value for name, value in locals().items() if name in ROWS}
-    effective = _effective(context, **flags)
+    effective = _effective(context, **_given(locals()))
     values = {row.name: getattr(effective.settings, row.name) for row in fields(effective.settings)}
     if as_json:
         rows = {name: {"value": value, "origin": effective.origin[name]} for name, value in values.items()}

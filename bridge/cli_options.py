@@ -22,7 +22,7 @@ def setting(name: str, *more: str) -> Any:
     shown = "" if default is None or default is False else f" [dim]\\[default: {default}][/dim]"
     flag = "--" + name.replace("_", "-")
     declared = (f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag, *more)
-    help_text = rules["help"] + allowed + shown
+    help_text = rules["help"].replace("[", "\\[") + allowed + shown
     return typer.Option(*declared, help=help_text, show_default=False, rich_help_panel=_SETTINGS_PANEL)
 
 
@@ -37,5 +37,7 @@ Address = Annotated[str | None, setting("address", "-a")]
 Publish = Annotated[str | None, setting("publish")]
 OscHost = Annotated[str | None, setting("osc_host")]
 OscPort = Annotated[int | None, setting("osc_port")]
+MidiPort = Annotated[str | None, setting("midi_port")]
+AllowRemote = Annotated[bool | None, setting("allow_remote")]
 LogLevel = Annotated[str | None, setting("log_level")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines in place of a table.")]

@@ -63,6 +63,8 @@ class Settings:
     publish: str = _setting("tcp://127.0.0.1:9124", "Address of chunks and status for listeners.", starts="tcp://")
     osc_host: str = _setting("127.0.0.1", "Interface of the OSC port.")
     osc_port: int = _setting(9125, "UDP port of OSC control; 0 is none.", low=0, high=65535)
+    midi_port: str | None = _setting(None, "MIDI input to open, by a part of its name; needs the [live] extra.")
+    allow_remote: bool = _setting(False, "Let other machines connect: nothing is encrypted.")
     log_level: str = _setting("info", "How much is logged.", choices=("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:

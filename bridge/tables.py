@@ -27,15 +27,21 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_rows(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numeric: Sequence[str] = (),
+    stderr: bool = False,
 ) -> None:
     """A plain table; columns named in `numeric` are right-aligned. Cells are shown as they are, never as markup."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.show_header = any(columns)
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    console().print(table)
+    console(stderr=stderr).print(table)
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -47,6 +47,8 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "publish": "tcp://127.0.0.1:2",
         "osc_host": "0.0.0.0",
         "osc_port": 3,
+        "midi_port": "keys",
+        "allow_remote": True,
         "log_level": "error",
     }
     assert set(other) == set(config.ROWS)
