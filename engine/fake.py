@@ -218,6 +218,18 @@ class FakeCodec:
 
     config: FakeConfig
 
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    @property
+    def hop_samples(self) -> int:
+        return self.config.hop_samples
+
+    @property
+    def num_codebooks(self) -> int:
+        return self.config.num_codebooks
+
     def encoder(self) -> FakeEncoder:
         return FakeEncoder(self.config)
 
