@@ -4,9 +4,9 @@ A ROUTER for the plugins that own sessions, a PUB for any number of listeners, a
 messages here or are refused: counted, answered with `error` (at most 20 a second and peer), dropped. Queues are
 bounded by socket high-water marks; a message that does not fit is dropped, the newest first, and counted; see
 bridge/queues.py for those between the threads. Heartbeats go both ways: a peer that was silent for `timeout_s` is
-closed; every peer is sent a ping each `heartbeat_s`, whose answer measures the round trip. A hello with a known routing id
-reopens its session. PUB messages are [topic, header, payload]; topics are `pcm/N/`, `codes/N/` and `status/N/` for session
-N.
+closed; every peer is sent a ping each `heartbeat_s`, whose answer measures the round trip. A hello with a known
+routing id reopens its session. PUB messages are [topic, header, payload]; topics are `pcm/N/`, `codes/N/` and
+`status/N/` for session N.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Endpoints:
             poller.register(self._osc.fileno(), zmq.POLLIN)
         try:
             while not stop.is_set():
-                poller.poll(self.config.heartbeat_s * 250)
+                poller.poll(round(self.config.heartbeat_s * 250))
                 self._drain_wakes()
                 self._receive()
                 if self._osc is not None:

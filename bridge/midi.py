@@ -6,6 +6,7 @@ imported only when they are opened.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,7 +66,7 @@ class FileEvent:
 
 def read_file(path: Path | str) -> list[FileEvent]:
     """Channel messages of a .mid in time order. MidiError if it cannot be read."""
-    import mido
+    import mido  # type: ignore[import-untyped]
 
     path = Path(path)
     try:
@@ -128,7 +129,7 @@ def open_port(name: str, receive: Callable[[bytes], None]) -> Any:
 
 def _mido_with_ports() -> Any:
     try:
-        import rtmidi  # noqa: F401  (mido would fail later, and less clearly)
+        importlib.import_module("rtmidi")  # mido would fail later, and less clearly
     except ImportError:
         raise MidiError("MIDI ports need python-rtmidi: pip install 'attacca[live]'") from None
     import mido

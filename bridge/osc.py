@@ -61,11 +61,11 @@ CONTROL: Final[tuple[Address, ...]] = (
 )  # fmt: skip
 STATUS: Final[tuple[Address, ...]] = (
     Address(address="/attacca/status/state", types="is", description="Session; its state in words."),
-    Address(address="/attacca/status/take", types="ihh", description="Session; take; its start, a stream position."),
+    Address(address="/attacca/status/take", types="ihh", description="Session; take; where it starts."),
     Address(address="/attacca/status/rtf", types="if", description="Session; compute time over audio time."),
     Address(address="/attacca/status/lookahead", types="ih", description="Session; look-ahead in samples."),
     Address(address="/attacca/status/latency", types="ih", description="Session; control latency in samples."),
-    Address(address="/attacca/status/counts", types="iiii", description="Session; late chunks; messages dropped, bad."),
+    Address(address="/attacca/status/counts", types="iiii", description="Session; late, dropped, bad: how many."),
     Address(address="/attacca/error", types="ss", description="Code; what was wrong."),
     Address(address="/attacca/pong", types="", description="Answers /attacca/ping."),
 )  # fmt: skip

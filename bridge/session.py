@@ -1,7 +1,7 @@
 """Session: one client on the decode thread, from its messages to engine calls and from engine events to messages.
 
-Between the worker, which owns the queues, and the engine. Everything musical of a session lives here: timeline, held
-notes, parameters, takes. What is wrong with a command is told to its client as `error` and goes no further.
+Between the worker, which owns the queues, and the engine. Everything musical of a session lives here: timeline,
+held notes, parameters, takes. What is wrong with a command is told to its client as `error` and goes no further.
 """
 
 from __future__ import annotations
@@ -126,9 +126,10 @@ class Session:
                 self._act(self.takes.trigger(ask))
             elif name == "cancel":
                 self._act(self.takes.cancel_all())
-            elif name == "release" and self._outside_take in self.takes:
+            elif name == "release" and self._outside_take is not None:
+                take, self._outside_take = self._outside_take, None
                 quantized = self.values.choice("release_quantized") == "on"
-                self._act(self.takes.release(self._outside_take or 0, position, quantized=quantized))
+                self._act(self.takes.release(take, position, quantized=quantized))
         except (TriggerError, MidiError) as error:
             self._refuse("outside", str(error))
 
@@ -309,7 +310,8 @@ class Session:
             self._status_due = True
         elif isinstance(event, TakeEnded):
             self._status_due = True
-            self.takes.ended(event.take)
+            if event.reason not in ("cancelled", "closed"):  # those we asked for; the number may be in use again
+                self.takes.ended(event.take)
             if event.reason.startswith(("refused", "error")):
                 self._refuse("take", f"take {event.take} {event.reason}")
         elif isinstance(event, Measures):
