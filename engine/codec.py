@@ -1,0 +1,264 @@
+"""The streaming codec at run time: audio to codes and codes to audio, onnxruntime and numpy only.
+
+Sits on both sides of the token model. Each stream has an encoder or decoder object that holds all its state; the
+sessions are shared. Frames pass through the graphs in blocks of one fixed shape, so that a frame's arithmetic does
+not depend on how the stream was cut: chunked equals whole to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from attacca.engine.phase import BandExpansion, StreamingPhase, noise_spectra
+from attacca.engine.spectral import SpectralConfig, StreamingAnalysis, StreamingSynthesis
+
+Float = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint16]
+States = tuple[Float, ...]
+
+ENCODER = "codec_encoder"
+DECODER = "codec_decoder"
+_LIMITS = {
+    "sample_rate": (8000, 192000),
+    "hop_samples": (16, 65536),
+    "num_codebooks": (1, 32),
+    "codebook_size": (2, 65536),
+    "block_frames": (1, 64),
+    "channels": (1, 65536),
+    "kernel": (2, 1024),
+    "encoder_blocks": (0, 256),
+    "decoder_blocks": (0, 256),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecSection:
+    """The manifest's codec section, validated."""
+
+    sample_rate: int
+    hop_samples: int
+    num_codebooks: int
+    codebook_size: int
+    block_frames: int
+    channels: int
+    kernel: int
+    encoder_blocks: int
+    decoder_blocks: int
+    spectral: SpectralConfig
+
+    @classmethod
+    def parse(cls, config: Mapping[str, object]) -> CodecSection:
+        """Validate a manifest's codec section. Raises ValueError that names the field."""
+        values = dict(config)
+        kind = values.pop("kind", None)
+        if kind != "spectral":
+            raise ValueError(f"codec.kind is {kind!r}, allowed: 'spectral'")
+        spectral = values.pop("spectral", None)
+        if not isinstance(spectral, Mapping):
+            raise ValueError(f"codec.spectral is {spectral!r}, allowed: a table")
+        if set(values) != set(_LIMITS):
+            raise ValueError(f"codec has the fields {sorted(values)}, needed: {sorted(_LIMITS)}")
+        numbers: dict[str, int] = {}
+        for name, (low, high) in _LIMITS.items():
+            value = values[name]
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"codec.{name} is {value!r}, allowed: an integer {low}..{high}")
+            numbers[name] = value
+        try:
+            parsed = SpectralConfig(**spectral)
+        except TypeError as error:
+            raise ValueError(f"codec.spectral is not understood: {error}") from None
+        if parsed.hop_samples != numbers["hop_samples"]:
+            raise ValueError(
+                f"codec.spectral.hop_samples is {parsed.hop_samples}, allowed: {numbers['hop_samples']}"
+            )
+        return cls(spectral=parsed, **numbers)
+
+    def silent_states(self, blocks: int) -> States:
+        """The states of `blocks` convolutions before anything was heard."""
+        return tuple(np.zeros((1, self.channels, self.kernel - 1), np.float32) for _ in range(blocks))
+
+
+class Codec:
+    """The loaded codec. Thread-safe: the sessions hold no stream's state."""
+
+    def __init__(
+        self, section: CodecSection, encoder: onnxruntime.InferenceSession, decoder: onnxruntime.InferenceSession
+    ) -> None:
+        self.section = section
+        self.sample_rate = section.sample_rate
+        self.hop_samples = section.hop_samples
+        self.num_codebooks = section.num_codebooks
+        self.codebook_size = section.codebook_size
+        self._encoder = encoder
+        self._decoder = decoder
+        self._noise = noise_spectra(section.spectral)
+        self._expansion = BandExpansion(section.spectral)
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], config: Mapping[str, object], *, threads: int = 1) -> Codec:
+        """Load from the files `codec_encoder` and `codec_decoder` and the manifest's codec section.
+
+        Raises ValueError on a section that is not understood, a missing file or a graph that does not fit it.
+        """
+        section = CodecSection.parse(config)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        width, block = section.spectral.width, section.block_frames
+        frames, codes = ["frames", [block, width]], ["codes", [block, section.num_codebooks]]
+        sessions = []
+        for key, blocks, data_in, data_out in (
+            (ENCODER, section.encoder_blocks, frames, codes),
+            (DECODER, section.decoder_blocks, codes, frames),
+        ):
+            if key not in files:
+                raise ValueError(f"the codec needs the file {key!r}; there are {sorted(files)}")
+            try:
+                session = onnxruntime.InferenceSession(str(files[key]), options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+                raise ValueError(f"{files[key]} is not a readable codec graph: {error}") from None
+            state = [1, section.channels, section.kernel - 1]
+            wanted_in = [data_in, ["count", [1]], *([f"state_{i}", state] for i in range(blocks))]
+            wanted_out = [data_out, *([f"new_state_{i}", state] for i in range(blocks))]
+            found_in = [[v.name, v.shape] for v in session.get_inputs()]
+            found_out = {v.name: v.shape for v in session.get_outputs()}
+            if sorted(map(str, found_in)) != sorted(map(str, wanted_in)) or found_out != dict(wanted_out):
+                raise ValueError(f"{files[key]} has inputs {found_in} and outputs {found_out}, needed: {wanted_in}")
+            sessions.append(session)
+        return cls(section, *sessions)
+
+    def encoder(self) -> CodecEncoder:
+        """A fresh stream of audio to codes."""
+        return CodecEncoder(self)
+
+    def decoder(self) -> CodecDecoder:
+        """A fresh stream of codes to audio."""
+        return CodecDecoder(self)
+
+    def run_encoder(self, frames: Float, states: States) -> tuple[Codes, States]:
+        """Log bands [n <= block_frames, width] -> codes [n, K] and the states after them. Any thread."""
+        codes, after = self._run(self._encoder, "codes", "frames", frames, states)
+        return codes.astype(np.uint16), after
+
+    def run_decoder(self, codes: Codes, states: States) -> tuple[npt.NDArray[np.float64], States]:
+        """Codes [n <= block_frames, K] -> log amplitudes [n * sub_frames, bins] and the states after. Any thread."""
+        frames, after = self._run(self._decoder, "frames", "codes", codes.astype(np.int64), states)
+        return self._expansion(frames.reshape(-1, self.section.spectral.num_bands)), after
+
+    def phase(self) -> StreamingPhase:
+        """A fresh phase stream; the noise is shared."""
+        return StreamingPhase(self.section.spectral, self._noise)
+
+    def _run(
+        self, session: onnxruntime.InferenceSession, output: str, key: str, rows: npt.NDArray[Any], states: States
+    ) -> tuple[npt.NDArray[Any], States]:
+        count = len(rows)
+        block = np.zeros((self.section.block_frames, rows.shape[1]), rows.dtype)
+        block[:count] = rows
+        feed = {key: block, "count": np.array([count], np.int64)}
+        feed.update((f"state_{i}", state) for i, state in enumerate(states))
+        results = session.run([output, *(f"new_state_{i}" for i in range(len(states)))], feed)
+        return results[0][:count], tuple(results[1:])
+
+
+class CodecEncoder:
+    """Audio to codes, one per listening stream; not thread-safe. Frame t covers samples [hop * t, hop * (t + 1))."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._analysis = StreamingAnalysis(codec.section.spectral)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to before the first sample; the count of invalid samples too."""
+        self._analysis.reset()
+        self._rest = np.zeros(0, np.float32)
+        self._states = self._codec.section.silent_states(self._codec.section.encoder_blocks)
+        self.invalid_samples = 0
+
+    def push(self, pcm: Float) -> Codes:
+        """Samples [n], any n -> codes [frames, K] of every frame now complete. NaN and Inf count as silence."""
+        if pcm.ndim != 1:
+            raise ValueError(f"pcm has shape {pcm.shape}, allowed: one axis")
+        finite = np.isfinite(pcm)
+        if not finite.all():
+            self.invalid_samples += int(len(pcm) - np.count_nonzero(finite))
+            pcm = np.where(finite, pcm, 0.0)
+        joined = np.concatenate([self._rest, pcm.astype(np.float32, copy=False)])
+        hop, block = self._codec.hop_samples, self._codec.section.block_frames
+        count = len(joined) // hop
+        self._rest = joined[count * hop :].copy()
+        out = np.empty((count, self._codec.num_codebooks), np.uint16)
+        for start in range(0, count, block):
+            hops = range(start, min(start + block, count))
+            frames = np.stack([self._analysis.push(joined[t * hop : (t + 1) * hop]) for t in hops])
+            out[start : start + block], self._states = self._codec.run_encoder(frames, self._states)
+        return out
+
+    def snapshot(self) -> object:
+        """Everything the stream is, for `restore`."""
+        return (self._analysis.snapshot(), self._rest.copy(), self._states, self.invalid_samples)
+
+    def restore(self, snap: Any) -> None:
+        """Back to the moment of `snapshot`, to the bit."""
+        past, rest, self._states, self.invalid_samples = snap
+        self._analysis.restore(past)
+        self._rest = rest.copy()
+
+
+class CodecDecoder:
+    """Codes to audio, one per take; not thread-safe. A chunk never decodes the past again.
+
+    Sample i of all that `push` returned is model-time sample i - delay_samples.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._phase = codec.phase()
+        self._synthesis = StreamingSynthesis(codec.section.spectral)
+        look_ahead = self._phase.delay_sub_frames * codec.section.spectral.sub_hop_samples
+        self.delay_samples = self._synthesis.delay_samples + look_ahead
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to before the first frame."""
+        self._phase.reset()
+        self._synthesis.reset()
+        self._states = self._codec.section.silent_states(self._codec.section.decoder_blocks)
+
+    def push(self, codes: Codes) -> Float:
+        """Codes [frames, K] -> samples [frames * hop]. Raises ValueError on another shape or a code out of range."""
+        codec = self._codec
+        if codes.ndim != 2 or codes.shape[1] != codec.num_codebooks:
+            raise ValueError(f"codes have shape {codes.shape}, allowed: [frames, {codec.num_codebooks}]")
+        if codes.size and (int(codes.max()) >= codec.codebook_size or int(codes.min()) < 0):
+            raise ValueError(
+                f"codes lie in {int(codes.min())}..{int(codes.max())}, allowed 0..{codec.codebook_size - 1}"
+            )
+        out = np.empty((len(codes), codec.hop_samples), np.float32)
+        block, sub_frames = codec.section.block_frames, codec.section.spectral.sub_frames
+        for start in range(0, len(codes), block):
+            levels, self._states = codec.run_decoder(codes[start : start + block], self._states)
+            for i in range(len(levels) // sub_frames):
+                part = levels[i * sub_frames : (i + 1) * sub_frames]
+                out[start + i] = self._synthesis.push(np.stack([self._phase.push(level) for level in part]))
+        return out.reshape(-1)
+
+    def snapshot(self) -> object:
+        """Everything the stream is, for `restore`."""
+        return (self._phase.snapshot(), self._synthesis.snapshot(), self._states)
+
+    def restore(self, snap: Any) -> None:
+        """Back to the moment of `snapshot`, to the bit."""
+        phase, tail, self._states = snap
+        self._phase.restore(phase)
+        self._synthesis.restore(tail)

@@ -1,0 +1,177 @@
+"""The codec's spectral front and back end: streaming causal STFT magnitudes in, overlap-add out.
+
+Sits at both ends of the codec. One codec frame of `hop_samples` holds several sub-frames, each a Gaussian window
+that ends where its part of the hop ends, so nothing waits for the future. The networks see log-amplitude bands:
+single bins up to `linear_bins`, groups of bins above, where pitch is no longer heard bin by bin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+Complex = npt.NDArray[np.complex64] | npt.NDArray[np.complex128]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralConfig:
+    """Geometry of the analysis. The window is exp(-pi n^2 / gamma), gamma = gamma_ratio * window^2."""
+
+    hop_samples: int = 640
+    sub_hop_samples: int = 320
+    window_samples: int = 2048
+    gamma_ratio: float = 0.12
+    linear_bins: int = 512
+    group_bins: int = 4
+    floor: float = 3e-5  # amplitude added before the log; a full-scale sine has amplitude 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sub_hop_samples <= self.hop_samples or self.hop_samples % self.sub_hop_samples:
+            raise ValueError(f"sub_hop_samples is {self.sub_hop_samples}, allowed: divisors of {self.hop_samples}")
+        if self.window_samples % 2 or not 2 * self.sub_hop_samples <= self.window_samples <= 65536:
+            raise ValueError(
+                f"window_samples is {self.window_samples}, allowed: even, {2 * self.sub_hop_samples}..65536"
+            )
+        if not 0.01 <= self.gamma_ratio <= 1.0:
+            raise ValueError(f"gamma_ratio is {self.gamma_ratio}, allowed 0.01..1")
+        if not 1 <= self.linear_bins <= self.num_bins:
+            raise ValueError(f"linear_bins is {self.linear_bins}, allowed 1..{self.num_bins}")
+        if not 1 <= self.group_bins <= self.num_bins:
+            raise ValueError(f"group_bins is {self.group_bins}, allowed 1..{self.num_bins}")
+        if not 1e-8 <= self.floor <= 0.1:
+            raise ValueError(f"floor is {self.floor}, allowed 1e-8..0.1")
+
+    @property
+    def num_bins(self) -> int:
+        return self.window_samples // 2 + 1
+
+    @property
+    def sub_frames(self) -> int:
+        """Sub-frames in a codec frame."""
+        return self.hop_samples // self.sub_hop_samples
+
+    @property
+    def gamma(self) -> float:
+        """Width of the Gaussian, samples squared."""
+        return self.gamma_ratio * self.window_samples**2
+
+    @cached_property
+    def band_starts(self) -> npt.NDArray[np.intp]:
+        """[bands] first bin of each band. Bins left over at the top join the last group."""
+        grouped = np.arange(self.linear_bins, self.num_bins - self.group_bins + 1, self.group_bins)
+        return np.concatenate([np.arange(self.linear_bins), grouped]).astype(np.intp)
+
+    @property
+    def num_bands(self) -> int:
+        return len(self.band_starts)
+
+    @property
+    def width(self) -> int:
+        """Values in one codec frame: sub_frames * num_bands."""
+        return self.sub_frames * self.num_bands
+
+    @cached_property
+    def window(self) -> npt.NDArray[np.float64]:
+        n = np.arange(self.window_samples) - self.window_samples / 2
+        return np.exp(-np.pi * n * n / self.gamma)
+
+    @cached_property
+    def band_widths(self) -> npt.NDArray[np.intp]:
+        """[bands] bins in each band."""
+        return np.diff(np.append(self.band_starts, self.num_bins))
+
+
+def spectrum(segments: npt.NDArray[np.floating], config: SpectralConfig) -> Complex:
+    """Spectra [..., bins] of segments [..., window_samples], scaled so that a full-scale sine has amplitude 1."""
+    return np.fft.rfft(segments * (config.window * (2.0 / config.window.sum())), axis=-1)
+
+
+def log_bands(amplitudes: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
+    """Log amplitudes [..., bands] (nats, floored) of amplitudes [..., bins]; a group's is its power average."""
+    power = np.add.reduceat(np.square(amplitudes), config.band_starts, axis=-1) / config.band_widths
+    return np.log(np.sqrt(power) + config.floor).astype(np.float32)
+
+
+def analyse(audio: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
+    """Frames [T, width] of whole audio [>= T * hop]; the offline form of `StreamingAnalysis`, for training."""
+    frames = len(audio) // config.hop_samples
+    padded = np.concatenate(
+        [np.zeros(config.window_samples - config.sub_hop_samples), audio[: frames * config.hop_samples]]
+    )
+    out = np.empty((frames * config.sub_frames, config.num_bands), np.float32)
+    block = 256
+    for start in range(0, len(out), block):
+        first = np.arange(start, min(start + block, len(out))) * config.sub_hop_samples
+        segments = padded[first[:, None] + np.arange(config.window_samples)]
+        out[start : start + block] = log_bands(np.abs(spectrum(segments, config)), config)
+    return out.reshape(frames, config.width)
+
+
+class StreamingAnalysis:
+    """One frame's samples in, one frame of log bands out. Not thread-safe: one per stream."""
+
+    def __init__(self, config: SpectralConfig) -> None:
+        self.config = config
+        starts = np.arange(config.sub_frames) * config.sub_hop_samples
+        self._index = starts[:, None] + np.arange(config.window_samples)
+        self._kept = config.window_samples - config.sub_hop_samples
+        self.reset()
+
+    def reset(self) -> None:
+        self._past = np.zeros(self._kept, np.float32)
+
+    def push(self, hop: Float) -> Float:
+        """Samples [hop_samples] -> log bands [width] of the frame they complete."""
+        joined = np.concatenate([self._past, hop])
+        self._past = joined[-self._kept :]
+        return log_bands(np.abs(spectrum(joined[self._index], self.config)), self.config).reshape(-1)
+
+    def snapshot(self) -> Float:
+        return self._past.copy()
+
+    def restore(self, snap: Float) -> None:
+        self._past = snap.copy()
+
+
+class StreamingSynthesis:
+    """Spectra of consecutive sub-frames in, samples out, by weighted overlap-add. One per stream.
+
+    Sample i of the output is sample i - delay_samples of the time on which analysis windows end.
+    """
+
+    def __init__(self, config: SpectralConfig) -> None:
+        self.config = config
+        self.delay_samples = config.window_samples - config.sub_hop_samples
+        squared = np.zeros(config.sub_hop_samples)
+        for start in range(0, config.window_samples, config.sub_hop_samples):
+            part = config.window[start : start + config.sub_hop_samples] ** 2
+            squared[: len(part)] += part
+        # Analysis scaled by 2/sum(window); the window again here; the sum of its squares taken out sample by sample.
+        period = np.resize(squared, config.window_samples)
+        self._window = config.window / period * (config.window.sum() / 2.0)
+        self.reset()
+
+    def reset(self) -> None:
+        self._tail = np.zeros(self.config.window_samples)
+
+    def push(self, spectra: Complex) -> npt.NDArray[np.float64]:
+        """Spectra [n, bins] -> samples [n * sub_hop_samples]."""
+        hop = self.config.sub_hop_samples
+        segments = np.fft.irfft(spectra, self.config.window_samples, axis=-1) * self._window
+        out = np.empty(len(segments) * hop)
+        for i, segment in enumerate(segments):
+            self._tail += segment
+            out[i * hop : (i + 1) * hop] = self._tail[:hop]
+            self._tail[:-hop] = self._tail[hop:]
+            self._tail[-hop:] = 0.0
+        return out
+
+    def snapshot(self) -> npt.NDArray[np.float64]:
+        return self._tail.copy()
+
+    def restore(self, snap: npt.NDArray[np.float64]) -> None:
+        self._tail = snap.copy()
