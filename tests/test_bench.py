@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attacca.bridge import bench
 from attacca.bridge.bench import BenchOptions, Row, measure, ratios, report, summarise
+from attacca.bridge.cli import app
 from attacca.engine.generator import Sampling
 
 
@@ -140,3 +142,15 @@ def test_the_constant_source_commands_120_bpm() -> None:
     assert rows.shape[0] == 100
     np.testing.assert_array_equal(rows, bench.Constant(50.0).rows(100, 100))  # a bar of 4/4 is 100 frames
     assert not np.array_equal(rows[0], rows[1])
+
+
+def test_a_real_bundle_is_measured_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = Path(__file__).parent / "data" / "tiny"
+    assert app(["bench", "--quick", "--json", "--model", str(tiny)], standalone_mode=False) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in told["rows"]] == ["codec encode", "prefill", "decoder step", "codec decode"]
+    for row in told["rows"]:
+        assert 0 < row["p50_ms"] <= row["p99_ms"] <= row["p999_ms"] <= row["max_ms"]
+        assert row["rtf"] > 0
+    assert app(["bench", "--quick", "--model", str(tiny)], standalone_mode=False) == 0
+    assert "decoder step" in capsys.readouterr().out
