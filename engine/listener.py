@@ -7,6 +7,7 @@ what was heard before is dropped, and what cannot be repaired so starts listenin
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 
@@ -57,8 +58,11 @@ class Listener:
 
     @property
     def has_frame(self) -> bool:
-        """Whether a frame's worth is waiting."""
-        return self.pending_samples >= self._frame_samples
+        """Whether what waits may complete a frame."""
+        if self.timeline is None or self.pending_samples == 0:
+            return self.pending_samples > 0
+        due = self.timeline.position_of_frame(self.generator.frontier + 1) + self._resampler.latency_samples
+        return self._expected + self.pending_samples >= due
 
     @property
     def end_position(self) -> int | None:
@@ -93,11 +97,16 @@ class Listener:
         self._items.clear()
         self.done_samples = self.enqueued_samples
 
-    def work(self, max_frames: int) -> tuple[int, str | None]:
-        """Hear up to so many frames' worth; returns (frames prefilled, reason if listening restarted)."""
+    def work(self, max_frames: int, stops: Iterable[int] = ()) -> tuple[int, str | None]:
+        """Hear up to so many frames' worth; returns (frames prefilled, reason if listening restarted).
+
+        It goes no further than the next of `stops`, counts of done samples, so that a take forks at the same
+        sample however the audio came.
+        """
         parts: list[Pcm] = []
         room, reason = max_frames * self._frame_samples, None
-        while self._items and room > 0:
+        stop = min((count for count in stops if count > self.done_samples), default=self.enqueued_samples)
+        while self._items and room > 0 and self.done_samples < stop:
             position, pcm = self._items[0]
             gap = 0 if self.timeline is None else position - self._expected
             if abs(gap) > self._max_gap:
@@ -111,7 +120,7 @@ class Listener:
                 part = np.zeros(min(gap, room), np.float32)
                 self.counters.gap_samples += len(part)
             else:
-                part = self._take(position, pcm, -gap, room)
+                part = self._take(position, pcm[: stop - self.done_samples], -gap, room)
             parts.append(part)
             room -= len(part)
             self._expected += len(part)
@@ -124,8 +133,9 @@ class Listener:
         used = drop + len(part)
         self.counters.overlap_samples += drop
         self.done_samples += used
-        if used < len(pcm):
-            self._items[0] = (position + used, pcm[used:])
+        rest = self._items[0][1][used:]
+        if len(rest):
+            self._items[0] = (position + used, rest)
         else:
             self._items.popleft()
         return part

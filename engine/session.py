@@ -232,7 +232,7 @@ class Session:
         events: list[Event] = []
         began = self._clock()
         try:
-            frames, reason = self.listener.work(self._costs.listen_frames_per_slice())
+            frames, reason = self.listener.work(self._costs.listen_frames_per_slice(), self._stops())
         except Exception as error:
             self.errors += 1
             self.listener.restart()
@@ -248,6 +248,16 @@ class Session:
             except Exception as error:
                 events.append(self._failed(entry.request.take, error))
         return events
+
+    def _stops(self) -> list[int]:
+        """Where listening must not run past before a take has forked, in done samples."""
+        end, done = self.listener.end_position, self.listener.done_samples
+        stops = []
+        for entry in self._waiting.values():
+            stops.append(entry.mark)
+            if entry.fork_position is not None and end is not None:
+                stops.append(done + entry.fork_position - end)
+        return stops
 
     def _restarted(self, reason: str) -> ListeningRestarted:
         return ListeningRestarted(session=self.session, position=self.listener.end_position, reason=reason)
@@ -325,7 +335,7 @@ class Session:
             return [self._failed(number, error)]
         committed = any(getattr(event, "committed", False) for event in events)
         if committed:
-            events.append(self.measures(number))
+            events.insert(len(events) - take.ended, self.measures(number))  # TakeEnded stays the last
         if take.ended:
             self._drop(number)
         return events
