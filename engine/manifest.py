@@ -198,12 +198,7 @@ def _check_codec(manifest: Manifest) -> None:
 
 
 def _check_sampling(sampling: SamplingDefaults) -> None:
-    limits: Mapping[str, tuple[float, float]] = {
-        "temperature": (0.0, 4.0),
-        "top_k": (0, 65535),
-        "guidance": (0.0, 10.0),
-    }
-    for field, (low, high) in limits.items():
+    for field, (low, high) in {"temperature": (0, 4), "top_k": (0, 65535), "guidance": (0, 10)}.items():
         value = getattr(sampling, field)
         if not low <= value <= high:
             raise ManifestError(f"manifest sampling.{field} is {value}, allowed: {low}..{high}")
