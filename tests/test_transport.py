@@ -328,9 +328,7 @@ def test_snapshots_are_sent_on_change_and_ten_times_a_second() -> None:
     positions=st.lists(st.floats(0, 1e8), min_size=1, max_size=20),
 )
 @settings(deadline=None)
-def test_the_float_grid_follows_the_exact_one(
-    tempo: str, meter: tuple[int, int], positions: list[float]
-) -> None:
+def test_the_float_grid_follows_the_exact_one(tempo: str, meter: tuple[int, int], positions: list[float]) -> None:
     timeline = playing(bpm=float(tempo), meter_num=meter[0], meter_den=meter[1])
     at = np.array(positions)
     ppq, bar, bpm, num, den, known = grid(timeline, at)
