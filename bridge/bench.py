@@ -8,26 +8,21 @@ audio it stands for.
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from attacca.bridge.config import Settings
+from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.conditioning import Controls, encode
 from attacca.engine.events import Model
 from attacca.engine.generator import Conditions, Sampling
 
 ClockNs = Callable[[], int]
-_VERSIONS = ("attacca", "numpy", "onnxruntime", "soxr", "pyzmq", "msgspec")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,33 +173,6 @@ def report(rows: Sequence[Row], *, model: str, threads: int, options: BenchOptio
         "versions": versions(),
         "commit": commit(),
     }
-
-
-def machine() -> dict[str, Any]:
-    """Processor, usable cores, system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    name = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return {"cpu": name, "cores": cores, "system": platform.platform(), "python": platform.python_version()}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures hang on."""
-    return {name: metadata.version(name) for name in _VERSIONS}
-
-
-def commit() -> str | None:
-    """The commit of the source tree, with "-dirty" where it was changed; None for an installed package."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _timed(call: Callable[[Any], Any], arguments: Iterable[Any], clock_ns: ClockNs) -> tuple[list[Any], list[int]]:

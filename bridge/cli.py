@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from attacca.bridge.cli_group import AttaccaGroup
+from attacca.bridge.cli_models import models_app
 from attacca.bridge.cli_options import (
     Address,
     AllowRemote,
@@ -44,7 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List, verify and show model bundles.", no_args_is_help=True)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 
 
@@ -65,6 +65,12 @@ def _given(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name in ROWS}
 
 
+def _config_flag(context: typer.Context) -> tuple[str, ...]:
+    """The flag that makes another process read the same file."""
+    file = context.obj.config
+    return () if file is None else ("--config", str(file.resolve()))
+
+
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
@@ -81,6 +87,64 @@ def main(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command("demo", rich_help_panel=_PLAY)
+def demo_command(
+    context: typer.Context,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", "-i", help="WAV that is continued; else a shipped riff.")
+    ] = None,
+    midi: Annotated[Path | None, typer.Option("--midi", help="MIDI file that triggers; else one note.")] = None,
+    bpm: Annotated[float | None, typer.Option("--bpm", help="Tempo of the host, 20..400.")] = None,
+    meter: Annotated[str | None, typer.Option("--meter", help="Meter of the host, e.g. 7/8.")] = None,
+    sample_rate: Annotated[int, typer.Option("--sample-rate", help="Rate of the host, in Hz.")] = 48000,
+    block: Annotated[int, typer.Option("--block", help="Samples of a host callback.")] = 512,
+    bars: Annotated[int, typer.Option("--bars", help="Length of the continuation.")] = 8,
+    flat_out: Annotated[
+        bool, typer.Option("--flat-out", help="As fast as it goes, in place of real time.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for demo.wav, demo.png, demo.json.")] = Path(),
+    model: Model = None,
+    threads: Threads = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    guidance: Guidance = None,
+    seed: Seed = None,
+    fake: Fake = None,
+) -> None:
+    """Hear it: a virtual host plays a riff, a note arrives in mid-beat, the continuation enters on the bar line.
+
+    Leaves demo.wav, demo.png and demo.json, and prints what was measured.
+
+    Example: attacca demo --input my.wav --bpm 97 --meter 7/8 --sample-rate 44100 --block 441
+    """
+    effective = _effective(context, **_given(locals()))
+    from attacca.bridge import demo, loading
+    from attacca.bridge.cli_group import UserError
+
+    settings = effective.settings
+    loading.require_model(settings)
+    options = demo.DemoOptions(
+        input=input_file,
+        midi=midi,
+        bpm=bpm,
+        meter=meter,
+        sample_rate=sample_rate,
+        block=block,
+        bars=bars,
+        flat_out=flat_out,
+        out=out,
+        seed=1 if settings.seed is None else settings.seed,
+        model=settings.model,
+        threads=settings.threads,
+        fake=settings.fake,
+        engine_arguments=(*_config_flag(context), *loading.sampling_flags(settings)),
+    )
+    try:
+        demo.run_demo(options)
+    except demo.DemoError as error:
+        raise UserError(str(error)) from error
 
 
 @app.command("serve", rich_help_panel=_PLAY)
@@ -208,34 +272,6 @@ def print_version() -> None:
     from importlib.metadata import version
 
     print(f"attacca {version('attacca')}")
-
-
-@models_app.command("list")
-def models_list(as_json: AsJson = False) -> None:
-    """The bundles that can be named."""
-    from attacca.bridge import models
-
-    models.print_list(as_json=as_json)
-
-
-@models_app.command("verify")
-def models_verify(
-    model: Annotated[str | None, typer.Argument(help="Name or directory; all if left out.")] = None,
-) -> None:
-    """Check every file of a bundle against its hash; exit code 2 if one does not hold."""
-    from attacca.bridge import models
-
-    models.print_verify(model)
-
-
-@models_app.command("show")
-def models_show(
-    model: Annotated[str, typer.Argument(help="Name or directory.")] = "ostinato", as_json: AsJson = False
-) -> None:
-    """A bundle's manifest: shapes, pattern, licence, provenance, metrics."""
-    from attacca.bridge import models
-
-    models.print_show(model, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -35,3 +35,16 @@ def sampling_of(settings: Settings) -> Sampling:
         top_k=int(values.get("top_k", 0)),
         guidance=float(values.get("guidance", 1.0)),
     )
+
+
+def require_model(settings: Settings) -> None:
+    """ManifestError now, in one line, if the model cannot be found or read: not from another process later."""
+    if not settings.fake:
+        read_manifest(find_bundle(settings.model))
+
+
+def sampling_flags(settings: Settings) -> tuple[str, ...]:
+    """Flags that hand the user's sampling on to an engine in another process."""
+    names = ("temperature", "top_k", "guidance")
+    given = [(name, getattr(settings, name)) for name in names if getattr(settings, name) is not None]
+    return tuple(part for name, value in given for part in (f"--{name.replace('_', '-')}", str(value)))
