@@ -268,11 +268,11 @@ def context_rows(
     `start` is `first` by default: the sequence begins there (stack family: BOS, then a row per timestep). With a
     later `start` the rows before it are in the cache already; the row family then reads up to K codes before it,
     so let `first` <= start - K there (or be the sequence's beginning). A Schedule with origin first + n and these
-    codes as its prefix goes on from here.
+    codes as its prefix goes on from here; without codes there are no rows, it feeds BOS itself.
     """
     known = _checked_codes(codes, pattern, mask_token)
     stop = first + len(known)
-    fresh = start is None or start == first
+    fresh = stop > first and start in (None, first)
     begin = first if start is None else start
     if not first <= begin <= stop:
         raise ValueError(f"start is {begin}, must be {first}..{stop}")
