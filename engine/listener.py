@@ -15,9 +15,9 @@ import numpy as np
 
 from .events import Controller, Model, Pcm
 from .generator import Generator
+from .planner import ConditionRows
 from .resample import Resampler
 from .stream import StreamConfig
-from .take import ConditionRows
 from .timeline import Timeline
 
 

@@ -79,12 +79,21 @@ class LookAhead:
         seconds = p95(self._round_trip_s) + self._config.margin_ms / 1000.0
         return self.step_samples + ceil(seconds * self._host_rate)
 
+    @property
+    def remake_samples(self) -> int:
+        """With at least this much sent and unplayed, a chunk begun now is there in time."""
+        return self._turnaround_samples + self.margin_samples
+
+    @property
+    def _turnaround_samples(self) -> int:
+        compute = p95(self._compute_s) if self._compute_s else self._config.initial_chunk_ms / 1000.0
+        return ceil((compute + p95(self._round_trip_s)) * self._host_rate)
+
     def target_samples(self, chunk_samples: int) -> int:
         """Commit the next chunk while less than this is sent and unplayed; host samples."""
         if self.override_samples is not None:
             return self.override_samples
-        compute = p95(self._compute_s) if self._compute_s else self._config.initial_chunk_ms / 1000.0
-        needed = ceil((compute + p95(self._round_trip_s)) * self._host_rate) + chunk_samples + self.step_samples
+        needed = self._turnaround_samples + chunk_samples + self.step_samples
         highest = int(self._config.control_latency_ms / 1000.0 * self._host_rate) - chunk_samples
         lowest = int(self._config.min_ms / 1000.0 * self._host_rate)
         return max(min(max(needed, lowest), highest), self.step_samples + chunk_samples)

@@ -1,73 +1,31 @@
 """One take: from the fork of what was heard to its last sample, in slices that the decode thread schedules.
 
-Stands between the session and a generator with its codec. It plans tokens, decodes them once into the next chunk
-(the plan: sent early as the client's backup), and commits that chunk when the play head comes near enough. Every
-chunk's state before it was decoded is kept until the play head is past, so that changed controls or a new epoch
-take the stream back to any sample not yet played.
+Stands between the session and a planner, which makes tokens and audio. The take says what is wanted next, sends
+each chunk early as a plan, the client's backup, and commits it when the play head comes near enough. Committed
+chunks are remembered until the play head is past, so that changed controls or a new epoch take the stream back to
+any sample not yet played.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 import numpy as np
 
-from .chunker import Chunker
-from .conditioning import encode
-from .events import (
-    ChunkEvent,
-    Codec,
-    Controller,
-    Event,
-    LatePolicy,
-    Pcm,
-    TakeEnded,
-    TakeMode,
-    TakeRequest,
-    TakeStarted,
-)
-from .generator import Codes, Conditions, Generator, Sampling
+from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest, TakeStarted
+from .generator import Generator, Sampling
 from .lookahead import LookAhead
+from .planner import Chunk, Planner, TakeMeters
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
-from .vamp import Vamp
-
-
-class ConditionRows:
-    """Condition rows of frames, asked of the controller at the frames' host positions."""
-
-    def __init__(self, controller: Controller, timeline: Timeline) -> None:
-        self._controller = controller
-        self._timeline = timeline
-
-    def rows(self, first_frame: int, count: int) -> Conditions:
-        """Float32 [count, conditioning width]."""
-        return encode(self._controller.controls(self._timeline.positions(first_frame, count)))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Chunk:
-    """Decoded samples of consecutive frames, and what the chunker was before."""
-
-    position: int
-    pcm: Pcm  # mono [samples]
-    codes: Codes
-    first_frame: int
-    before: Any
-    before_frame: int  # the chunker's next frame before
-    sent: bool = False  # as a plan
-
-    @property
-    def end(self) -> int:
-        return self.position + len(self.pcm)
 
 
 @dataclass(kw_only=True)
 class _State:
-    """All that changes in a take apart from generator, chunker and vamp."""
+    """All that changes in a take apart from its planner."""
 
     epoch: int
     start: int  # as armed
@@ -77,22 +35,9 @@ class _State:
     seq: int = 0
     committed_end: int | None = None  # None: nothing sounds yet
     short_next: bool = True  # the next chunk is to be there soon
-    planned: _Chunk | None = None
-    history: tuple[_Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
+    planned: Chunk | None = None
+    history: tuple[Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
     ended: bool = False
-
-
-@dataclass(kw_only=True)
-class TakeMeters:
-    """What a take has cost so far. Not part of a snapshot."""
-
-    decoder_s: float = 0.0
-    codec_s: float = 0.0
-    decoded_frames: int = 0
-    generated_frames: int = 0
-    late_chunks: int = 0
-    control_latency_samples: int = 0
-    begun_s: float | None = field(default=None)  # when work on the next chunk began
 
 
 class Take:
@@ -115,31 +60,32 @@ class Take:
     ) -> None:
         self.session = session
         self.request = request
-        self.context_end = generator.frontier
-        self.meters = TakeMeters()
-        self._generator = generator
+        self._planner = Planner(
+            request=request,
+            generator=generator,
+            codec=codec,
+            timeline=timeline,
+            controller=controller,
+            config=config,
+            costs=costs,
+            clock=clock,
+        )
+        self._chunker = self._planner.chunker
         self._timeline = timeline
-        self._source = ConditionRows(controller, timeline)
-        self._chunker = Chunker(codec.decoder(), timeline)
-        self._no_codes = np.zeros((0, codec.num_codebooks), np.uint16)
         self._look_ahead = look_ahead
         self._config = config
         self._costs = costs
         self._channels = channels
         self._clock = clock
+        self._begun_s: float | None = None  # when work on the next chunk began
         self._state = _State(
             epoch=request.epoch, start=request.start_position, end=request.end_position, sampling=request.sampling
         )
-        self._vamp: Vamp | None = None
-        if request.mode is TakeMode.VAMP and request.bar_position is not None and request.bars is not None:
-            self._vamp = Vamp(
-                timeline=timeline,
-                bar_position=request.bar_position,
-                start_position=request.start_position,
-                bars=request.bars,
-                beats_per_bar=request.beats_per_bar,
-                variation=request.variation,
-            )
+
+    @property
+    def meters(self) -> TakeMeters:
+        """What the take has cost so far."""
+        return self._planner.meters
 
     @property
     def ended(self) -> bool:
@@ -166,7 +112,7 @@ class Take:
         state, rate = self._state, self._timeline.host_rate
         if state.committed_end is not None:
             return (state.committed_end - head) / rate
-        missing = max(0, self._chunker.last_frame_for(state.start) - self._generator.frontier)
+        missing = max(0, self._chunker.last_frame_for(state.start) - self._planner.frontier)
         return (state.start - head) / rate - missing * self._costs.step_s
 
     def has_work(self, head: int) -> bool:
@@ -189,15 +135,13 @@ class Take:
             return self._finish()
         if state.committed_end is None and self.request.late is LatePolicy.WAIT:
             self._relaunch(head)
-        if state.planned is None:
-            if self.meters.begun_s is None:
-                self.meters.begun_s = self._clock()
-            if not self._plan_tokens(head) or not self._plan_audio(head):
-                return []
-        chunk = state.planned
-        if chunk is not None and self._may_commit(chunk, head):
+        chunk = state.planned or self._make(head)
+        if chunk is None:
+            return []
+        state.planned = chunk
+        if self._may_commit(chunk, head):
             return self._commit(chunk, head)
-        if chunk is None or chunk.sent or not self._config.emit_planned:
+        if chunk.sent or not self._config.emit_planned:
             return []
         state.planned = replace(chunk, sent=True)
         return [self._event(chunk, chunk.position, chunk.pcm, committed=False)]
@@ -219,53 +163,48 @@ class Take:
         if state.committed_end is not None:
             return False
         state.start, state.end = start_position, end_position
-        if self._vamp is not None:
-            self._vamp.start_at(start_position)
-        self._rearm_tokens(self._timeline.frame_at(head))
+        self._planner.start_at(start_position)
+        self._arm(self._timeline.frame_at(head))
         return True
 
     def replan(self, from_position: int | None, epoch: int | None, head: int) -> None:
         """Controls changed from a position on (None: as soon as possible): forget what was not committed after it.
 
-        With a new epoch, committed audio at or after the position is forgotten as well: the next chunk begins
-        there and carries the new epoch. A take that the position leaves without sound is armed again.
+        What could not be made again in time is kept. With a new epoch, committed audio at or after the position is
+        forgotten as well: the next chunk begins there and carries the new epoch. A take that the position leaves
+        without sound is armed again.
         """
         state = self._state
+        changed = self._timeline.frame_at(head if from_position is None else from_position)
         if epoch is not None:
             state.epoch = epoch
-        changed = self._timeline.frame_at(head if from_position is None else from_position)
-        if epoch is not None and from_position is not None and state.committed_end is not None:
-            if from_position <= state.start:
-                state.committed_end, state.history = None, ()
-            elif from_position < state.committed_end:
+            if from_position is not None and state.committed_end is not None:
                 self._rewind(from_position)
         if state.committed_end is None:
-            self._rearm_tokens(changed)
-        else:
+            self._arm(changed)
+        elif epoch is not None or self._can_remake(state.committed_end - head):
             if state.planned is not None:
-                if epoch is not None:
-                    state.planned = replace(state.planned, sent=False)
+                state.planned = replace(state.planned, sent=state.planned.sent and epoch is None)
                 if self._chunker.next_frame > changed:
-                    self._drop_plan()
-            self._rollback(max(changed, self._chunker.next_frame))
-        keep = max(changed, self._chunker.next_frame) if state.committed_end is not None else changed
-        self.meters.control_latency_samples = max(0, ceil(self._timeline.position_of_frame(keep)) - head)
+                    self._chunker.restore(state.planned.before)
+                    state.planned = None
+            changed = max(changed, self._chunker.next_frame)
+            self._planner.rollback(changed)
+        else:
+            changed = max(changed, self._planner.frontier)
+        self.meters.control_latency_samples = max(0, ceil(self._timeline.position_of_frame(changed)) - head)
 
     def snapshot(self) -> object:
         """Everything that decides tokens and audio, for `restore` to continue from bit-exactly."""
-        vamp = None if self._vamp is None else self._vamp.snapshot()
-        return replace(self._state), self._generator.snapshot(), self._chunker.snapshot(), vamp
+        return replace(self._state), self._planner.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Continue from a snapshot of this take."""
-        state, generator, chunker, vamp = snapshot
+        state, planner = snapshot
         self._state = replace(state)
-        self._generator.restore(generator)
-        self._chunker.restore(chunker)
-        if self._vamp is not None:
-            self._vamp.restore(vamp)
+        self._planner.restore(planner)
 
-    # --- tokens -------------------------------------------------------------------------------------------------
+    # --- what comes next ----------------------------------------------------------------------------------------
 
     def _entry(self, head: int) -> int:
         """Where the first sample would be heard if it were ready now."""
@@ -273,99 +212,61 @@ class Take:
             return self._state.start
         return max(self._state.start, head + self._look_ahead.margin_samples)
 
-    def _target_frame(self, head: int) -> int:
-        """The frames below this are what the next chunk needs."""
-        if not self._state.short_next:
-            return self._chunker.next_frame + self._config.chunk_frames
-        position = self._entry(head)
+    def _make(self, head: int) -> Chunk | None:
+        """One slice towards the next chunk; the chunk if that completes it."""
+        state, planner = self._state, self._planner
+        if self._begun_s is None:
+            self._begun_s = self._clock()
+        entry = self._entry(head)
         if self._chunker.running:
-            resumed = self._state.committed_end is not None
-            position = self._chunker.position if resumed else max(position, self._chunker.position)
-        needed = self._chunker.last_frame_for(position) + self._config.first_chunk_frames
-        return max(needed, self._chunker.next_frame + 1) if self._chunker.running else needed
-
-    def _plan_tokens(self, head: int) -> bool:
-        """Run steps towards the next chunk; True if it has all its frames and there is time left to decode."""
-        target, before = self._target_frame(head), self._generator.frontier
-        if before >= target:
-            return True
-        began, steps = self._clock(), self._costs.steps_per_slice()
-        if self._vamp is None:
-            ran = self._generator.plan(target, self._source, self._state.sampling, max_steps=steps)
+            entry = (
+                self._chunker.position if state.committed_end is not None else max(entry, self._chunker.position)
+            )
+        if state.short_next:
+            target = planner.frames_for(entry)
         else:
-            ran = self._vamp.plan(self._generator, target, self._source, self._state.sampling, steps)
-        seconds = self._clock() - began
-        if ran < 1 and self._generator.frontier <= before:
-            raise RuntimeError(f"generator made no step towards frame {target} from {before}")
-        self._costs.stepped(seconds, ran)
-        self.meters.decoder_s += seconds
-        self.meters.generated_frames += self._generator.frontier - before
-        return self._generator.frontier >= target and seconds < self._config.slice_s / 2
+            target = self._chunker.next_frame + self._config.chunk_frames
+        if not planner.tokens(target, state.sampling):
+            return None
+        if state.committed_end is None and not planner.warm(entry):
+            return None
+        chunk = planner.audio(target)
+        if chunk is not None:
+            if not state.short_next:  # the first also makes what is muted
+                self._look_ahead.chunk_took(self._clock() - self._begun_s)
+            self._begun_s = None
+        return chunk
 
-    def _rollback(self, to_frame: int) -> None:
-        frame = max(to_frame, self.context_end)
-        if frame < self._generator.frontier:
-            self._generator.rollback(frame)
-            if self._vamp is not None:
-                self._vamp.rollback(frame)
-
-    def _rearm_tokens(self, changed_frame: int) -> None:
+    def _arm(self, changed_frame: int) -> None:
+        """Back to before the first sound; what was generated before a frame is kept."""
         self._chunker.stop()
         self._state.planned = None
         self._state.short_next = True
-        self._rollback(changed_frame)
-
-    # --- audio --------------------------------------------------------------------------------------------------
-
-    def _plan_audio(self, head: int) -> bool:
-        """Decode the next chunk; False if the codec is still being warmed, or all of it is muted."""
-        state, chunker, began = self._state, self._chunker, self._clock()
-        if not chunker.running:
-            entry = self._entry(head)
-            chunker.begin(max(0, chunker.first_frame_for(entry) - self._config.warm_frames), entry)
-        warm_end = chunker.first_frame_for(chunker.position) if state.committed_end is None else chunker.next_frame
-        if chunker.next_frame < warm_end:
-            stop = min(warm_end, chunker.next_frame + self._config.chunk_frames)
-            chunker.push(self._generator.read(chunker.next_frame, stop))
-            self._decoded(began, 0)
-            return False
-        first, before = chunker.next_frame, chunker.snapshot()
-        codes = self._generator.read(first, self._target_frame(head))
-        position, pcm = chunker.push(codes)
-        self._decoded(began, len(codes))
-        if len(pcm) == 0:
-            return False
-        state.planned = _Chunk(
-            position=position, pcm=pcm, codes=codes, first_frame=first, before=before, before_frame=first
-        )
-        if not state.short_next and self.meters.begun_s is not None:
-            self._look_ahead.chunk_took(self._clock() - self.meters.begun_s)
-        self.meters.begun_s = None
-        return True
-
-    def _decoded(self, began: float, frames: int) -> None:
-        self.meters.codec_s += self._clock() - began
-        self.meters.decoded_frames += frames
-
-    def _drop_plan(self) -> None:
-        if self._state.planned is not None:
-            self._chunker.restore(self._state.planned.before)
-            self._state.planned = None
+        self._planner.rollback(changed_frame)
 
     def _rewind(self, position: int) -> None:
-        """Back to before the last committed chunk that used no frame at or after the one holding `position`."""
+        """Forget committed audio at or after a position.
+
+        Goes back to before the last chunk that used no frame at or after the one holding the position.
+        """
         state, frame = self._state, self._timeline.frame_at(position)
-        index = max((i for i, chunk in enumerate(state.history) if chunk.before_frame <= frame), default=0)
-        chunk = state.history[index]
-        state.planned, state.history = None, state.history[:index]
-        self._chunker.restore(chunk.before)
-        self._chunker.mute_until(position)
-        state.committed_end = self._chunker.position
-        state.short_next = True
+        if position <= state.start:
+            state.committed_end, state.history = None, ()
+        elif state.committed_end is not None and position < state.committed_end:
+            index = max((i for i, chunk in enumerate(state.history) if chunk.first_frame <= frame), default=0)
+            self._chunker.restore(state.history[index].before)
+            self._chunker.mute_until(position)
+            state.planned, state.history = None, state.history[:index]
+            state.committed_end = self._chunker.position
+            state.short_next = True
+
+    def _can_remake(self, ahead_samples: int) -> bool:
+        """Whether a plan can be dropped with so much committed, and the next chunk still be there in time."""
+        return not self._look_ahead.realtime or ahead_samples >= self._look_ahead.remake_samples
 
     # --- commit -------------------------------------------------------------------------------------------------
 
-    def _may_commit(self, chunk: _Chunk, head: int) -> bool:
+    def _may_commit(self, chunk: Chunk, head: int) -> bool:
         return chunk.position - head < self._look_ahead.target_samples(self.chunk_samples)
 
     def _relaunch(self, head: int) -> None:
@@ -383,11 +284,10 @@ class Take:
             else:
                 state.end += start - state.start
         state.start = start
-        if self._vamp is not None:
-            self._vamp.start_at(start)
-        self._rearm_tokens(self._generator.frontier)
+        self._planner.start_at(start)
+        self._arm(self._planner.frontier)
 
-    def _commit(self, chunk: _Chunk, head: int) -> list[Event]:
+    def _commit(self, chunk: Chunk, head: int) -> list[Event]:
         state, position, pcm = self._state, chunk.position, chunk.pcm
         events: list[Event] = []
         if state.committed_end is None:
@@ -404,7 +304,7 @@ class Take:
                     epoch=state.epoch,
                     start_position=position,
                     requested_position=self.request.start_position,
-                    context_frames=self.context_end,
+                    context_frames=self._planner.context_end,
                     seed=state.sampling.seed,
                 )
             )
@@ -420,14 +320,14 @@ class Take:
             events.append(self._end("end"))
         return events
 
-    def _remember(self, chunk: _Chunk, head: int) -> None:
+    def _remember(self, chunk: Chunk, head: int) -> None:
         """Keep what a new epoch could still take back: nothing that was played."""
         frame = self._timeline.frame_at(head)
         history = (*self._state.history, replace(chunk, pcm=chunk.pcm[:0], codes=chunk.codes[:0]))
-        first = max((i for i, kept in enumerate(history) if kept.before_frame <= frame), default=0)
+        first = max((i for i, kept in enumerate(history) if kept.first_frame <= frame), default=0)
         self._state.history = history[first:]
 
-    def _event(self, chunk: _Chunk, position: int, pcm: Pcm, *, committed: bool) -> ChunkEvent:
+    def _event(self, chunk: Chunk, position: int, pcm: Pcm, *, committed: bool) -> ChunkEvent:
         state = self._state
         last = state.end is not None and position + len(pcm) >= state.end
         if state.end is not None and last:
@@ -461,9 +361,7 @@ class Take:
             return [self._end("end")]
         empty = np.zeros(0, np.float32)
         frame = self._chunker.next_frame
-        chunk = _Chunk(
-            position=state.end, pcm=empty, codes=self._no_codes, first_frame=frame, before=None, before_frame=frame
-        )
+        chunk = Chunk(position=state.end, pcm=empty, codes=self._planner.no_codes, first_frame=frame, before=None)
         event = self._event(chunk, state.end, empty, committed=True)
         return [event, self._end("end")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -252,7 +253,7 @@ class Host:
     def heard(self, take: int = 1) -> tuple[int, np.ndarray]:
         """Committed sound of a take as (position, mono); a gap between chunks is an error."""
         chunks = self.chunks(take)
-        for before, after in zip(chunks, chunks[1:], strict=False):
+        for before, after in itertools.pairwise(chunks):
             assert after.position == before.position + before.samples
         return chunks[0].position, np.concatenate([chunk.pcm[:, 0] for chunk in chunks])
 

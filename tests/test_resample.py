@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_chunked_equals_whole(rates: tuple[int, int], sizes: list[int], origin: 
     assert one.next_output == ceil(origin * rates[1] / rates[0]) if abs(origin) < 10**6 else True
     expected = np.concatenate([one.push(pcm), one.flush()])
     edges = np.cumsum([0, *sizes])
-    parts = [many.push(pcm[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [many.push(pcm[a:b]) for a, b in itertools.pairwise(edges)]
     assert np.array_equal(np.concatenate([*parts, many.flush()]), expected)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_fakes import HOP, FixedController, Host, IndexGenerator, IndexModel, request, stream_config
+from stream_fakes import FixedController, Host, IndexGenerator, IndexModel, request, stream_config
 
 from attacca.engine.events import ChunkEvent, ListeningRestarted, Measures, TakeEnded, TakeStarted, Worked
 from attacca.engine.generator import Sampling

@@ -248,10 +248,10 @@ def test_replan_keeps_what_is_committed_and_changes_what_follows() -> None:
 def test_replan_at_a_later_position_keeps_the_plan_before_it() -> None:
     host = tempo_host()
     change = host.head + 48000
-    before = host.engine._sessions[1].takes[1]._generator.steps
+    before = host.engine._sessions[1].takes[1]._planner._generator.steps
     host.engine.replan(1, change)
     assert host.drain() == []  # nothing beyond the change was planned, so nothing is to do
-    assert host.engine._sessions[1].takes[1]._generator.steps == before
+    assert host.engine._sessions[1].takes[1]._planner._generator.steps == before
 
 
 @settings(max_examples=40, deadline=None)
@@ -466,8 +466,8 @@ def test_audio_of_no_shape_is_ignored(shape: tuple[int, ...]) -> None:
 
 def test_listening_goes_on_during_takes() -> None:
     host = Host(32000)
-    host.play(32000, lambda p: steps_of(p))
+    host.play(32000, steps_of)
     host.engine.start(1, request(40000, position=32000))
-    host.play(64000, lambda p: steps_of(p))
+    host.play(64000, steps_of)
     assert list(context(host)[:, 2]) == list(range(96000 // HOP))
     exact(host)

@@ -1,0 +1,178 @@
+"""The making half of a take: tokens from the generator up to what a chunk needs, then its audio, once.
+
+Stands between a take, which decides what is wanted and what is sent, and generator, codec and resampler. Work is
+cut into slices; each chunk remembers what the codec was before it, so that it can be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .chunker import Chunker
+from .conditioning import encode
+from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
+from .generator import Codes, Conditions, Generator, Sampling
+from .stream import Costs, StreamConfig
+from .timeline import Timeline
+from .vamp import Vamp
+
+
+class ConditionRows:
+    """Condition rows of frames, asked of the controller at the frames' host positions."""
+
+    def __init__(self, controller: Controller, timeline: Timeline) -> None:
+        self._controller = controller
+        self._timeline = timeline
+
+    def rows(self, first_frame: int, count: int) -> Conditions:
+        """Float32 [count, conditioning width]."""
+        return encode(self._controller.controls(self._timeline.positions(first_frame, count)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Decoded samples of consecutive frames, and what the chunker was before them."""
+
+    position: int  # host position of the first sample
+    pcm: Pcm  # mono [samples]
+    codes: Codes
+    first_frame: int
+    before: Any
+    sent: bool = False  # as a plan
+
+
+@dataclass(kw_only=True)
+class TakeMeters:
+    """What a take has cost so far. Not part of a snapshot."""
+
+    decoder_s: float = 0.0
+    codec_s: float = 0.0
+    decoded_frames: int = 0
+    generated_frames: int = 0
+    late_chunks: int = 0
+    control_latency_samples: int = 0
+
+
+class Planner:
+    """Decode thread. `chunker` stands after the last chunk made, whether it was sent or not."""
+
+    def __init__(
+        self,
+        *,
+        request: TakeRequest,
+        generator: Generator,
+        codec: Codec,
+        timeline: Timeline,
+        controller: Controller,
+        config: StreamConfig,
+        costs: Costs,
+        clock: Callable[[], float],
+    ) -> None:
+        self.context_end = generator.frontier
+        self.timeline = timeline
+        self.chunker = Chunker(codec.decoder(), timeline)
+        self.meters = TakeMeters()
+        self.no_codes: Codes = np.zeros((0, codec.num_codebooks), np.uint16)
+        self._generator = generator
+        self._source = ConditionRows(controller, timeline)
+        self._config = config
+        self._costs = costs
+        self._clock = clock
+        self._vamp: Vamp | None = None
+        if request.mode is TakeMode.VAMP and request.bar_position is not None and request.bars is not None:
+            self._vamp = Vamp(
+                timeline=timeline,
+                bar_position=request.bar_position,
+                start_position=request.start_position,
+                bars=request.bars,
+                beats_per_bar=request.beats_per_bar,
+                variation=request.variation,
+            )
+
+    @property
+    def frontier(self) -> int:
+        """The generator's."""
+        return self._generator.frontier
+
+    def frames_for(self, position: int) -> int:
+        """A short chunk that begins at a host position needs the frames below this."""
+        needed = self.chunker.last_frame_for(position) + self._config.first_chunk_frames
+        return max(needed, self.chunker.next_frame + 1) if self.chunker.running else needed
+
+    def tokens(self, target: int, sampling: Sampling) -> bool:
+        """Run steps towards frame `target`; True if it is reached and there is time left to decode."""
+        before = self._generator.frontier
+        if before >= target:
+            return True
+        began, steps = self._clock(), self._costs.steps_per_slice()
+        if self._vamp is None:
+            ran = self._generator.plan(target, self._source, sampling, max_steps=steps)
+        else:
+            ran = self._vamp.plan(self._generator, target, self._source, sampling, steps)
+        seconds = self._clock() - began
+        if ran < 1 and self._generator.frontier <= before:
+            raise RuntimeError(f"generator made no step towards frame {target} from {before}")
+        self._costs.stepped(seconds, ran)
+        self.meters.decoder_s += seconds
+        self.meters.generated_frames += self._generator.frontier - before
+        return self._generator.frontier >= target and seconds < self._config.slice_s / 2
+
+    def warm(self, entry: int) -> bool:
+        """Before a first chunk at `entry` the codec hears what precedes it; True once it is warm."""
+        chunker = self.chunker
+        if not chunker.running:
+            chunker.begin(max(0, chunker.first_frame_for(entry) - self._config.warm_frames), entry)
+        first = chunker.first_frame_for(chunker.position)
+        if chunker.next_frame >= first:
+            return True
+        began, stop = self._clock(), min(first, chunker.next_frame + self._config.chunk_frames)
+        count = stop - chunker.next_frame
+        chunker.push(self._generator.read(chunker.next_frame, stop))
+        self._decoded(began, count)
+        return False
+
+    def audio(self, target: int) -> Chunk | None:
+        """Decode the known frames below `target`; None if none of it is heard."""
+        chunker, began = self.chunker, self._clock()
+        first, before = chunker.next_frame, chunker.snapshot()
+        codes = self._generator.read(first, target)
+        position, pcm = chunker.push(codes)
+        self._decoded(began, len(codes))
+        if len(pcm) == 0:
+            return None
+        return Chunk(position=position, pcm=pcm, codes=codes, first_frame=first, before=before)
+
+    def rollback(self, to_frame: int) -> None:
+        """Forget generated frames at or after a frame; what was listened to stays."""
+        frame = max(to_frame, self.context_end)
+        if frame < self._generator.frontier:
+            self._generator.rollback(frame)
+            if self._vamp is not None:
+                self._vamp.rollback(frame)
+
+    def start_at(self, position: int) -> None:
+        """The take's start was moved before it sounded."""
+        self.chunker.stop()
+        if self._vamp is not None:
+            self._vamp.start_at(position)
+
+    def snapshot(self) -> object:
+        """Everything that decides tokens and audio."""
+        vamp = None if self._vamp is None else self._vamp.snapshot()
+        return self._generator.snapshot(), self.chunker.snapshot(), vamp
+
+    def restore(self, snapshot: Any) -> None:
+        """Continue bit-exactly from a snapshot."""
+        generator, chunker, vamp = snapshot
+        self._generator.restore(generator)
+        self.chunker.restore(chunker)
+        if self._vamp is not None:
+            self._vamp.restore(vamp)
+
+    def _decoded(self, began: float, frames: int) -> None:
+        self.meters.codec_s += self._clock() - began
+        self.meters.decoded_frames += frames
