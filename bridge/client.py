@@ -205,12 +205,14 @@ class Client:
             self._queue_audio(position + done, audio[done:offset])
             done = offset
             self._handle(position + offset, at.event)
-        self._queue_audio(position + done, audio[done:])
-        self._flush_audio(force=host.non_realtime)
         self.takes.follow()
         if host.non_realtime:
+            # First the wait, then the block's audio: an engine that has heard it takes it for played.
+            self._flush_audio(force=True)
             self.wait_for(self._position, self.config.wait_s)
-        elif self.config.inline:
+        self._queue_audio(position + done, audio[done:])
+        self._flush_audio(force=host.non_realtime)
+        if self.config.inline:
             self.network.pump(0.0)
         self.wet = self.playback.render(position, count, self.takes)
         return self._mixed(audio)
@@ -231,7 +233,9 @@ class Client:
                 self._starved, self._seen_arrivals = True, self.network.arrived
                 return False
             if self.config.inline:
-                self.network.pump(left_s)
+                if not self.network.pump(left_s):  # the engine has had its turn and had nothing to say
+                    self.wait_timeouts += 1
+                    return False
             else:
                 self._arrived.clear()
                 self._arrived.wait(min(left_s, 0.05))

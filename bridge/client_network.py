@@ -17,13 +17,14 @@ import numpy as np
 from attacca.bridge import protocol
 from attacca.bridge.link import Link
 from attacca.bridge.protocol import Chunk, Hello, Message, Welcome
-from attacca.bridge.ring import NOTHING, PositionRing
+from attacca.bridge.ring import NOTHING, PositionRing, Samples
 
 OUTBOX_MESSAGES: Final = 1024
 _AUDIO_SHARE: Final = 0.75  # of the outbox; the rest is kept for control
 _BACK_OFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MISSED_HEARTBEATS: Final = 3
 _MESSAGES_PER_PUMP: Final = 256
+_HEAD_SAMPLES: Final = 64
 
 
 class EngineError(ConnectionError):
@@ -47,6 +48,7 @@ class Arrival:
     chunk: Chunk
     kept_samples: int
     read_end: int  # how far the ring had been read
+    head: Samples  # its first samples, [up to 64, channels]
 
 
 class Outbox:
@@ -211,5 +213,11 @@ class NetworkHalf:
         if chunk.last and chunk.committed:
             self.ended = (chunk.epoch, chunk.take, chunk.position + chunk.samples)
         self.arrivals.append(
-            Arrival(at_s=self._clock(), chunk=chunk, kept_samples=kept, read_end=self._ring.read_end)
+            Arrival(
+                at_s=self._clock(),
+                chunk=chunk,
+                kept_samples=kept,
+                read_end=self._ring.read_end,
+                head=samples[:_HEAD_SAMPLES].copy(),
+            )
         )

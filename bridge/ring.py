@@ -26,7 +26,8 @@ NOTHING: Final = 0  # the generation in which no audio is due
 _EMPTY: Final = -1
 _GENERATION_BITS: Final = 16
 _GENERATION_MASK: Final = (1 << _GENERATION_BITS) - 1
-_MAX_CUTS: Final = 16
+_MAX_CUTS: Final = 24
+_PAST_CUTS: Final = 8
 _SCAN_SAMPLES: Final = 4096
 
 
@@ -115,18 +116,19 @@ class PositionRing:
         if samples.ndim != 2 or samples.shape[1] != self.channels:
             raise ValueError(f"samples of shape {samples.shape}, the ring has {self.channels} channels")
         read_end, end = self._read_end, position + len(samples)
-        first, last = max(position, read_end), min(end, read_end + self.capacity_samples)
-        if committed:
-            self.late_samples += min(max(first - position, 0), len(samples))
+        last = min(end, read_end + self.capacity_samples)
         self.early_samples += min(max(end - last, 0), len(samples))
         kept = 0
         plane = self._committed if committed else self._planned
-        for start, stop, due in _spans(self._cuts, first, last):
+        for start, stop, due in _spans(self._cuts, position, last):
+            first = min(max(start, read_end), stop)
             if due != generation or generation == NOTHING:
                 self.stale_samples += stop - start
                 continue
-            plane.store(start, samples[start - position : stop - position], generation)
-            kept += stop - start
+            if committed:
+                self.late_samples += first - start
+            plane.store(first, samples[first - position : stop - position], generation)
+            kept += stop - first
         return kept
 
     def read(self, position: int, count: int) -> Reading:
@@ -141,7 +143,8 @@ class PositionRing:
         if missing := reading.missing:
             self.missing_callbacks += 1
             self.missing_samples += missing
-        while len(self._cuts) > 1 and self._cuts[1].position <= self._read_end:
+        # Past cuts are kept for a while: they tell what comes late from what was never due.
+        while len(self._cuts) > _PAST_CUTS and self._cuts[_PAST_CUTS].position <= self._read_end:
             self._cuts = self._cuts[1:]
         return reading
 

@@ -279,14 +279,17 @@ class VirtualHost:
         audio: AudioTrack | None = None,
         midi: MidiTrack | None = None,
         clock: Clock | None = None,
+        non_realtime: bool | None = None,
     ) -> None:
+        """`non_realtime`: what the host says of itself; by default whether its clock is FlatOut."""
         self.config = config
         self.transport = HostTransport(config)
         self.position = 0
         self.recording = Recording(sample_rate=config.sample_rate)
         self._audio, self._midi = audio, midi
         self._clock = clock or RealTime()
-        self._non_realtime = isinstance(self._clock, FlatOut)
+        self._flat_out = isinstance(self._clock, FlatOut)
+        self._non_realtime = self._flat_out if non_realtime is None else non_realtime
         self._started_s: float | None = None
 
     def run(
@@ -340,7 +343,7 @@ class VirtualHost:
         output = plugin.process(position, host, events, dry)
         ended_s = self._clock.now_s()
         self.recording.add(dry, plugin.wet, output)
-        late_s = 0.0 if self._non_realtime else max(0.0, ended_s - due_s - count / self.config.sample_rate)
+        late_s = 0.0 if self._flat_out else max(0.0, ended_s - due_s - count / self.config.sample_rate)
         record = BlockRecord(
             position=position,
             samples=count,

@@ -35,17 +35,17 @@ class Reference:
     holes: list[int] = field(default_factory=list)
 
     def due(self, position: int) -> int:
-        return [generation for start, generation in self.cuts if start <= position][-1]
+        return next((generation for start, generation in reversed(self.cuts) if start <= position), NOTHING)
 
     def write(self, position: int, values: list[float], committed: bool, generation: int) -> None:
         for index, value in enumerate(values):
             here = position + index
-            if here < self.read_end:
-                self.late += committed
-            elif here >= self.read_end + self.capacity:
+            if here >= self.read_end + self.capacity:
                 self.early += 1
             elif generation == NOTHING or self.due(here) != generation:
                 self.stale += 1
+            elif here < self.read_end:
+                self.late += committed
             else:
                 self.stored[committed, here] = (generation, value)
 
@@ -66,6 +66,8 @@ class Reference:
             values.append(value)
             sources.append(source)
         self.read_end = position + count
+        while len(self.cuts) > 8 and self.cuts[8][0] <= self.read_end:
+            self.cuts.pop(0)
         if missing := sources.count(MISSING):
             self.holes.append(missing)
         return values, sources

@@ -86,7 +86,7 @@ def test_block_size_changes_nothing_but_the_cuts(script: list, block: int) -> No
     host_of(8000, block).run(coarse, 10000, script=script)
     seen = {at: host for at, _, host in fine.calls}
     shared = [(at, host) for at, _, host in coarse.calls if at in seen]
-    assert len(shared) >= 2
+    assert len(shared) >= 1
     assert all(seen[at] == host for at, host in shared)
     assert {at for at, _ in script} <= set(seen) & {at for at, _, _ in coarse.calls}
 

@@ -1,0 +1,197 @@
+"""The demo's figures, each measured on what was recorded and on when chunks came, none assumed.
+
+Between a finished run (client, recording) and demo.json, the table and the picture.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attacca.bridge.client import Client
+from attacca.bridge.client_network import Arrival
+from attacca.bridge.client_takes import TakeRecord
+from attacca.bridge.protocol import Status
+from attacca.bridge.ring import Samples
+from attacca.bridge.transport import nearest_sample
+from attacca.bridge.virtual_host import Recording
+
+_VERSIONS_OF = ("attacca", "numpy", "onnxruntime", "pyzmq", "msgspec", "soxr")
+
+
+@dataclass(kw_only=True)
+class Trace:
+    """What was noted block by block. Times are stream positions in samples."""
+
+    lookahead: list[tuple[int, int]] = field(default_factory=list)  # (position, samples) while a take sounds
+    statuses: list[tuple[int, Status]] = field(default_factory=list)
+    control_position: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Where things happened, in stream positions; `bar_line` is exact."""
+
+    trigger: int
+    bar_line: Fraction
+    start: int | None  # first sample of the take that was heard
+    release: int | None
+
+
+def take_arrivals(client: Client, take: int) -> list[Arrival]:
+    """The chunks of a take, as they came."""
+    return [arrival for arrival in client.network.arrivals if arrival.chunk.take == take]
+
+
+def marks_of(client: Client, recording: Recording, record: TakeRecord, bar_line: Fraction) -> Marks:
+    """Trigger, exact bar line, and where the take really starts in the recorded signal."""
+    return Marks(
+        trigger=record.trigger.position,
+        bar_line=bar_line,
+        start=_measured_start(recording.wet, client, record.take),
+        release=client.takes.records[-1].released,
+    )
+
+
+def _measured_start(wet: Samples, client: Client, take: int) -> int | None:
+    """Position of the take's first sample in the recording.
+
+    The first sound is found in the recorded signal and matched with the chunks' own samples, so that a take that
+    begins with silence is placed by what follows.
+    """
+    sounding = np.flatnonzero(wet.any(axis=1))
+    if not len(sounding):
+        return None
+    first_sound = int(sounding[0])
+    for arrival in take_arrivals(client, take):
+        chunk, head = arrival.chunk, arrival.head
+        within = np.flatnonzero(head.any(axis=1))
+        if not chunk.committed or not len(within):
+            continue
+        played = wet[first_sound : first_sound + len(head) - int(within[0])]
+        if np.array_equal(played, head[int(within[0]) :]):
+            return first_sound - int(within[0])
+        break
+    return first_sound
+
+
+def measures_of(
+    client: Client, recording: Recording, record: TakeRecord, marks: Marks, trace: Trace, *, paced: bool
+) -> dict[str, Any]:
+    """The figures of demo.json, rounded to what they are worth."""
+    rate = recording.sample_rate
+    arrivals = take_arrivals(client, record.take)
+    playable = [arrival.at_s for arrival in arrivals if arrival.kept_samples > 0]
+    last = next((status for _, status in reversed(trace.statuses) if status.rtf_total > 0), None)
+    ahead = np.array([samples for _, samples in trace.lookahead], dtype=np.float64) * 1000 / rate
+    counters, ring, network = client.playback.counters, client.ring, client.network
+    return {
+        "rtf": {
+            "decoder": _rounded(last.rtf_decoder if last else None, 4),
+            "codec": _rounded(last.rtf_codec if last else None, 4),
+            "total": _rounded(last.rtf_total if last else None, 4),
+        },
+        "ttfa_ms": _rounded((min(playable) - record.triggered_s) * 1000 if playable else None, 1),
+        "start_error_samples": None if marks.start is None else marks.start - nearest_sample(marks.bar_line),
+        "start_error_exact_samples": None
+        if marks.start is None
+        else _rounded(float(marks.start - marks.bar_line), 4),
+        "underruns": {"callbacks": counters.underrun_callbacks, "samples": counters.underrun_samples},
+        "waiting_samples": counters.waiting_samples,
+        "control_latency_ms": _control_latency_ms(arrivals, trace.control_position, rate),
+        "control_latency_engine_ms": _engine_control_latency_ms(trace, rate),
+        "late_samples": ring.late_samples,
+        "fallbacks": {
+            "planned": counters.planned_samples,
+            "repeat": counters.repeat_samples,
+            "fade": counters.fade_samples,
+        },
+        "lookahead_ms": {
+            "p50": _rounded(float(np.percentile(ahead, 50)) if len(ahead) else None, 1),
+            "p5": _rounded(float(np.percentile(ahead, 5)) if len(ahead) else None, 1),
+            "min": _rounded(float(ahead.min()) if len(ahead) else None, 1),
+        },
+        "late_callbacks": recording.late_callbacks if paced else None,
+        "callback_ms": _callbacks_ms(recording),
+        "chunks": len(arrivals),
+        "network": {name: count for name, count in sorted(network.counts.items()) if count},
+        "seed": next((s.seed for _, s in trace.statuses if s.take == record.take), record.trigger.seed),
+    }
+
+
+def _control_latency_ms(arrivals: Sequence[Arrival], control_position: int | None, rate: int) -> float | None:
+    """From a changed control to the first sample of the first chunk that was planned after it.
+
+    Every chunk is announced as a plan before it is committed: the first plan that comes after the change was made
+    is the first that knows of it.
+    """
+    if control_position is None:
+        return None
+    planned: set[int] = set()
+    for arrival in arrivals:
+        chunk = arrival.chunk
+        if arrival.read_end >= control_position and (not chunk.committed or chunk.position not in planned):
+            return _rounded((chunk.position - control_position) * 1000 / rate, 1)
+        planned.add(chunk.position)
+    return None
+
+
+def _engine_control_latency_ms(trace: Trace, rate: int) -> float | None:
+    after = [
+        status.control_latency_samples
+        for position, status in trace.statuses
+        if trace.control_position is not None and position >= trace.control_position
+    ]
+    return next((_rounded(samples * 1000 / rate, 1) for samples in after if samples > 0), None)
+
+
+def _callbacks_ms(recording: Recording) -> dict[str, float | None]:
+    seconds = np.array([block.seconds for block in recording.blocks])
+    return {
+        "p50": _rounded(float(np.percentile(seconds, 50)) * 1000, 3),
+        "p99": _rounded(float(np.percentile(seconds, 99)) * 1000, 3),
+        "max": _rounded(float(seconds.max()) * 1000, 3),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def machine() -> dict[str, Any]:
+    """What this runs on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages on the path."""
+    found = {"python": sys.version.split()[0]}
+    for name in _VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
