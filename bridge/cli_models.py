@@ -8,7 +8,14 @@ import typer
 
 from attacca.bridge.cli_options import AsJson
 
-models_app = typer.Typer(help="List, verify and show model bundles.", no_args_is_help=True)
+models_app = typer.Typer(help="List, verify and show model bundles.")
+
+
+@models_app.callback(invoke_without_command=True)
+def models_main(context: typer.Context) -> None:
+    """List, verify and show model bundles."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @models_app.command("list")

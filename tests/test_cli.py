@@ -9,7 +9,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from attacca.bridge import cli_group, config, doctor, patterns
 from attacca.bridge.cli import app
@@ -55,6 +57,12 @@ def test_the_first_page_groups_all_commands(attacca: Run) -> None:
     assert out == attacca("--help")[1] == attacca("-h")[1]
     for words in ("Play", "Models and speed", "Look around", *(command[0] for command in COMMANDS)):
         assert words in out
+
+
+def test_a_group_without_a_command_shows_its_help(attacca: Run) -> None:
+    code, out, err = attacca("models")
+    assert (code, err) == (0, "")
+    assert out == attacca("models", "--help")[1]
 
 
 def test_version_is_the_package_s(attacca: Run) -> None:
@@ -110,6 +118,61 @@ def test_our_own_defects_and_interrupts_have_their_codes(attacca: Run, monkeypat
     assert attacca("patterns")[0] == 130
     monkeypatch.setattr(patterns, "print_table", fail(UserError("mend this")))
     assert attacca("patterns") == (2, "", "attacca: mend this\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files that a user might name by mistake."""
+    (tmp_path / "diary.wav").write_text("Dear diary, today I sang.\n")
+    (tmp_path / "empty.wav").touch()
+    soundfile.write(tmp_path / "nothing.wav", np.zeros((0, 1), np.float32), 48000)
+    soundfile.write(tmp_path / "good.wav", np.zeros((4800, 2), np.float32), 48000)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--input", "missing.wav"], ["missing.wav: no such file"]),
+        (["--input", "."], ["is a directory"]),
+        (["--input", "diary.wav"], ["diary.wav: not an audio file"]),
+        (["--input", "empty.wav"], ["empty.wav: the file is empty"]),
+        (["--input", "nothing.wav"], ["nothing.wav: holds no samples"]),
+        (["--meter", "7"], ["'7'", "7/8"]),
+        (["--bpm", "1000"], ["bpm 1000 is outside 20..400"]),
+        (["--block", "0"], ["block 0 is outside 1..8192"]),
+        (["--sample-rate", "100"], ["sample rate 100 is outside"]),
+        (["--bars", "0"], ["bars 0 is outside 1..64"]),
+        (["--model", "ostinatto"], ["'ostinatto'"]),
+        (["--out", "good.wav"], ["good.wav"]),
+    ],
+)
+def test_demo_refuses_what_it_cannot_play(
+    attacca: Run, monkeypatch: pytest.MonkeyPatch, folder: Path, args: list[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    fake = [] if "--model" in args else ["--fake"]
+    code, out, err = attacca("demo", *fake, *args)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("attacca: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+    assert not list(folder.glob("demo.*"))
+
+
+def test_demo_plays_the_fake_flat_out(attacca: Run, tmp_path: Path) -> None:
+    code, _, err = attacca("demo", "--fake", "--flat-out", "--bars", 1, "--out", tmp_path / "new")
+    assert code == 0, err
+    told = json.loads((tmp_path / "new" / "demo.json").read_text())
+    assert told["start_error_samples"] == 0
+    assert told["underruns"] == {"callbacks": 0, "samples": 0}
+    assert {"decoder", "codec", "total"} <= set(told["rtf"])
+    assert {"ttfa_ms", "control_latency_ms"} <= set(told)
+    samples, rate = soundfile.read(tmp_path / "new" / "demo.wav")
+    assert rate == 48000
+    assert len(samples) == 6 * 2 * 48000  # 4 bars of riff, 1 of continuation, 1 of tail, at 120 BPM
 
 
 @pytest.mark.parametrize(
