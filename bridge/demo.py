@@ -6,7 +6,6 @@ continuation enters on the next bar line and ends with note-off. Called by `atta
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from attacca.bridge import demo_measure
+from attacca.bridge import demo_measure, drawing, machine
 from attacca.bridge.audiofile import check_writable, write_audio
 from attacca.bridge.client import At, Client, ClientConfig, Mix
 from attacca.bridge.client_network import EngineError
@@ -138,8 +137,9 @@ def run_demo(options: DemoOptions, *, console: Console | None = None) -> DemoRes
         played.client, played.recording, played.record, played.marks, played.trace, paced=not options.flat_out
     )
     measures |= {
-        "machine": demo_measure.machine(),
-        "versions": demo_measure.versions(),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
         "options": {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()
         },
@@ -279,19 +279,18 @@ def _draw(
     path: Path, played: _Played, material: Material, measures: dict[str, Any], console: Console
 ) -> Path | None:
     try:
-        from attacca.bridge import drawing
+        drawing.draw_demo(
+            path,
+            recording=played.recording,
+            marks=played.marks,
+            trace=played.trace,
+            bar_ppq=played.score.bar_ppq,
+            measures=measures,
+            title=f"{material.name}, {float(material.bpm):g} BPM, {material.meter[0]}/{material.meter[1]}",
+        )
     except ImportError:
-        console.print("[dim]no picture: matplotlib is not installed (pip install 'attacca[demo]')[/dim]")
+        console.print("[dim]no picture: matplotlib is not installed (pip install 'attacca\\[demo]')[/dim]")
         return None
-    drawing.draw_demo(
-        path,
-        recording=played.recording,
-        marks=played.marks,
-        trace=played.trace,
-        bar_ppq=played.score.bar_ppq,
-        measures=measures,
-        title=f"{material.name}, {float(material.bpm):g} BPM, {material.meter[0]}/{material.meter[1]}",
-    )
     return path
 
 
@@ -316,29 +315,3 @@ def _print_table(console: Console, measures: dict[str, Any], files: Sequence[Pat
         table.add_row(name, value)
     console.print(table)
     console.print("written: " + ", ".join(str(path) for path in files))
-
-
-def _main() -> None:
-    """`python -m attacca.bridge.demo`: the demo without the rest of the command line."""
-    parser = argparse.ArgumentParser(prog="attacca demo", description=run_demo.__doc__)
-    parser.add_argument("--input", type=Path)
-    parser.add_argument("--midi", type=Path)
-    parser.add_argument("--bpm", type=float)
-    parser.add_argument("--meter")
-    parser.add_argument("--sample-rate", type=int, default=48000)
-    parser.add_argument("--block", type=int, default=512)
-    parser.add_argument("--bars", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", default="ostinato")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path())
-    parser.add_argument("--flat-out", action="store_true")
-    parser.add_argument("--fake", action="store_true")
-    try:
-        run_demo(DemoOptions(**vars(parser.parse_args())))
-    except (DemoError, ValueError, OSError) as error:
-        raise SystemExit(f"attacca demo: {error}") from None
-
-
-if __name__ == "__main__":
-    _main()

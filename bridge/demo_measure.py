@@ -5,14 +5,9 @@ Between a finished run (client, recording) and demo.json, the table and the pict
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +19,6 @@ from attacca.bridge.protocol import Status
 from attacca.bridge.ring import Samples
 from attacca.bridge.transport import nearest_sample
 from attacca.bridge.virtual_host import Recording
-
-_VERSIONS_OF = ("attacca", "numpy", "onnxruntime", "pyzmq", "msgspec", "soxr")
 
 
 @dataclass(kw_only=True)
@@ -165,33 +158,3 @@ def _callbacks_ms(recording: Recording) -> dict[str, float | None]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def machine() -> dict[str, Any]:
-    """What this runs on."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages on the path."""
-    found = {"python": sys.version.split()[0]}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -1,6 +1,6 @@
 """The demo's picture: the waveform on the bar grid, look-ahead and RTF over time, and a spectrogram.
 
-Draws what bridge/demo.py recorded and measured. Imports matplotlib (extra [demo]); nothing else here does.
+Draws what bridge/demo.py recorded and measured. Imports matplotlib (extra [demo]) when asked to draw.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from attacca.bridge.demo_measure import Marks, Trace
 from attacca.bridge.ring import Samples
@@ -26,6 +22,7 @@ _ENVELOPE_BINS = 2400
 _FFT_SAMPLES, _MEL_BANDS, _LOW_HZ = 2048, 128, 40.0
 
 Double = npt.NDArray[np.float64]
+Axes = Any  # of matplotlib
 
 
 def draw_demo(
@@ -38,10 +35,14 @@ def draw_demo(
     measures: dict[str, Any],
     title: str,
 ) -> None:
-    """Write the picture as a PNG. OSError if it cannot be written."""
+    """Write the picture as a PNG. ImportError without matplotlib, OSError if the file cannot be written."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rate = recording.sample_rate
     output, wet = recording.output, recording.wet
-    style = {"font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": _FAINT, "text.color": _INK}
+    style: Any = {"font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": _FAINT, "text.color": _INK}
     with mpl.rc_context(style):
         figure = Figure(figsize=(12.0, 7.4), dpi=130, facecolor=_PAPER)
         FigureCanvasAgg(figure)
@@ -203,7 +204,7 @@ def _draw_marks(axes: Axes, marks: Marks, rate: int, *, label: bool) -> None:
             )
 
 
-def _draw_title(figure: Figure, title: str, measures: dict[str, Any]) -> None:
+def _draw_title(figure: Any, title: str, measures: dict[str, Any]) -> None:
     figure.text(0.06, 0.955, "Attacca", fontsize=19, fontweight="bold", color=_INK, va="center")
     figure.text(0.162, 0.952, f"goes straight on: {title}", fontsize=11.5, color=_INK, va="center")
     rtf, underruns = measures["rtf"], measures["underruns"]
