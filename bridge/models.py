@@ -18,7 +18,7 @@ from attacca.engine.manifest import Manifest, ManifestError, read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
-    """One bundle, looked at. `problem` says why it cannot be used, None if it can."""
+    """One bundle, looked at, under the name it goes by here. `problem` says why it cannot be used, None if it can."""
 
     name: str
     folder: str
@@ -40,7 +40,7 @@ def inspect_bundle(name: str) -> Inspected:
         return Inspected(name=name, folder=str(folder), problem="; ".join(problems))
     manifest = read_manifest(folder)
     return Inspected(
-        name=manifest.name,
+        name=name if name in list_bundles() else manifest.name,
         folder=str(folder),
         problem=None,
         version=manifest.version,
