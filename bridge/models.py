@@ -18,7 +18,7 @@ from attacca.engine.manifest import Manifest, ManifestError, read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
-    """One bundle, looked at, under the name it goes by here. `problem` says why it cannot be used, None if it can."""
+    """One bundle under the name it goes by here. `problem` says why it cannot be used, None if it can."""
 
     name: str
     folder: str
