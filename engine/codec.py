@@ -114,7 +114,7 @@ class Codec:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         width, block = section.spectral.width, section.block_frames
-        frames, codes = ["frames", [block, width]], ["codes", [block, section.num_codebooks]]
+        frames, codes = {"frames": [block, width]}, {"codes": [block, section.num_codebooks]}
         sessions = []
         for key, blocks, data_in, data_out in (
             (ENCODER, section.encoder_blocks, frames, codes),
@@ -127,11 +127,11 @@ class Codec:
             except Exception as error:  # onnxruntime's exceptions have no common base but Exception
                 raise ValueError(f"{files[key]} is not a readable codec graph: {error}") from None
             state = [1, section.channels, section.kernel - 1]
-            wanted_in = [data_in, ["count", [1]], *([f"state_{i}", state] for i in range(blocks))]
-            wanted_out = [data_out, *([f"new_state_{i}", state] for i in range(blocks))]
-            found_in = [[v.name, v.shape] for v in session.get_inputs()]
+            wanted_in = {**data_in, "count": [1], **{f"state_{i}": state for i in range(blocks)}}
+            wanted_out = {**data_out, **{f"new_state_{i}": state for i in range(blocks)}}
+            found_in = {v.name: v.shape for v in session.get_inputs()}
             found_out = {v.name: v.shape for v in session.get_outputs()}
-            if sorted(map(str, found_in)) != sorted(map(str, wanted_in)) or found_out != dict(wanted_out):
+            if found_in != wanted_in or found_out != wanted_out:
                 raise ValueError(f"{files[key]} has inputs {found_in} and outputs {found_out}, needed: {wanted_in}")
             sessions.append(session)
         return cls(section, *sessions)
@@ -150,7 +150,7 @@ class Codec:
         return codes.astype(np.uint16), after
 
     def run_decoder(self, codes: Codes, states: States) -> tuple[npt.NDArray[np.float64], States]:
-        """Codes [n <= block_frames, K] -> log amplitudes [n * sub_frames, bins] and the states after. Any thread."""
+        """Codes [n <= block_frames, K] -> log amplitudes [n * sub_frames, bins], the states after. Any thread."""
         frames, after = self._run(self._decoder, "frames", "codes", codes.astype(np.int64), states)
         return self._expansion(frames.reshape(-1, self.section.spectral.num_bands)), after
 
@@ -171,7 +171,7 @@ class Codec:
 
 
 class CodecEncoder:
-    """Audio to codes, one per listening stream; not thread-safe. Frame t covers samples [hop * t, hop * (t + 1))."""
+    """Audio to codes, one per listening stream; not thread-safe. Frame t ends with sample hop * (t + 1)."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -236,7 +236,7 @@ class CodecDecoder:
         self._states = self._codec.section.silent_states(self._codec.section.decoder_blocks)
 
     def push(self, codes: Codes) -> Float:
-        """Codes [frames, K] -> samples [frames * hop]. Raises ValueError on another shape or a code out of range."""
+        """Codes [frames, K] -> samples [frames * hop]. ValueError on another shape or a code out of range."""
         codec = self._codec
         if codes.ndim != 2 or codes.shape[1] != codec.num_codebooks:
             raise ValueError(f"codes have shape {codes.shape}, allowed: [frames, {codec.num_codebooks}]")

@@ -1,10 +1,10 @@
-"""Streaming phase from log amplitudes alone: phase-gradient integration with peak locking; decoder net to overlap-add.
+"""Streaming phase from log amplitudes alone: phase gradients with peak locking; decoder net to overlap-add.
 
-For a Gaussian window the derivatives of the phase follow from those of the log amplitude (Prusa and Sondergaard 2016,
-real-time phase gradient heap integration, RTPGHI). Here the heap is replaced by whole-array steps: every spectral
-peak takes its phase from the frame before (trapezoidal rule along time), unless the way along frequency from a
-stronger neighbour is louder, as at an onset; all other bins take theirs from their peak, along frequency. Bins above
-`linear_bins` know only a band's power and get the spectrum of a fixed noise. One sub-frame of look-ahead.
+For a Gaussian window the derivatives of the phase follow from those of the log amplitude (Prusa and Sondergaard
+2016, real-time phase gradient heap integration, RTPGHI). Here the heap is replaced by whole-array steps: every
+spectral peak takes its phase from the frame before (trapezoidal rule along time), unless the way along frequency
+from a stronger neighbour is louder, as at an onset; all other bins take theirs from their peak, along frequency.
+Bins above `linear_bins` know only a band's power and get a fixed noise's spectrum. One sub-frame of look-ahead.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def noise_spectra(config: SpectralConfig) -> npt.NDArray[np.complex128]:
 
 
 class StreamingPhase:
-    """Log amplitudes of sub-frames in, complex spectra out, one sub-frame later. One per stream, not thread-safe."""
+    """Log amplitudes of sub-frames in, spectra out, one sub-frame later. One per stream, not thread-safe."""
 
     delay_sub_frames = 1
 
@@ -105,7 +105,7 @@ class StreamingPhase:
         self._before, self._now, self._advance = now, log_amplitude, advance
 
         amplitude = np.maximum(np.exp(now) - self.config.floor, 0.0)
-        spectrum = (amplitude * self._centre) * np.exp(1j * self._phase)
+        spectrum: npt.NDArray[np.complex128] = (amplitude * self._centre) * np.exp(1j * self._phase)
         linear = self.config.linear_bins
         spectrum[linear:] = amplitude[linear:] * self._noise[self._count % len(self._noise)]
         self._count += 1

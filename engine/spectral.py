@@ -150,7 +150,7 @@ class StreamingSynthesis:
         for start in range(0, config.window_samples, config.sub_hop_samples):
             part = config.window[start : start + config.sub_hop_samples] ** 2
             squared[: len(part)] += part
-        # Analysis scaled by 2/sum(window); the window again here; the sum of its squares taken out sample by sample.
+        # Analysis scaled by 2/sum(window); the window again here; the sum of its squares taken out by sample.
         period = np.resize(squared, config.window_samples)
         self._window = config.window / period * (config.window.sum() / 2.0)
         self.reset()

@@ -112,7 +112,7 @@ def encoder_graph(
 def decoder_graph(
     net: CodecNet, quantizer: Quantizer, *, precision: str = "fp16", block_frames: int = BLOCK_FRAMES
 ) -> onnx.ModelProto:
-    """`codes` int64 [block, K], `count`, states -> `frames` float32 [block, width] (log bands, nats), new states."""
+    """`codes` int64 [block, K], `count`, states -> `frames` float32 [block, width] (nats), new states."""
     build = _Network("codec_decoder", net.config, precision, block_frames)
     graph = build.graph
     tables = _array(quantizer.tables)
@@ -158,7 +158,7 @@ def write_codec(
 
 
 def export_codec(checkpoint: Path, out_dir: Path, *, decoder_precision: str = "fp16") -> dict[str, object]:
-    """Export a checkpoint of training/codec_train.py; the manifest's codec section. Raises ValueError if unfinished."""
+    """Export a checkpoint of training/codec_train.py; the manifest's codec section. ValueError if unfinished."""
     state = State.load(checkpoint)
     if state.quantizer is None:
         raise ValueError(f"{checkpoint} has no quantiser yet: run the codec's training up to stage `fit` first")

@@ -25,7 +25,7 @@ Float = npt.NDArray[np.floating]
 
 
 def resynthesise(frames: Float, config: SpectralConfig) -> npt.NDArray[np.float32]:
-    """Log bands [T, width] -> audio, shifted back by the decoder's delay: sample i is time i; shorter by the delay."""
+    """Log bands [T, width] -> audio without the decoder's delay: sample i is time i; shorter by the delay."""
     phase, synthesis = StreamingPhase(config, noise_spectra(config)), StreamingSynthesis(config)
     levels = BandExpansion(config)(frames.reshape(-1, config.num_bands))
     parts = [synthesis.push(phase.push(level)[None]) for level in levels]

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +21,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from attacca.engine.spectral import analyse
+from attacca.training.codec_data import Songs
 from attacca.training.codec_model import CodecConfig, CodecNet, band_weights, tiny_config
-from attacca.training.dataset import list_songs, load_song
 from attacca.training.quantizer import Quantizer, fit_quantizer
 
 STAGES = ("auto", "fit", "decoder")
@@ -105,40 +102,6 @@ class State:
         return cls(net=net, quantizer=quantizer, **rest)
 
 
-class Songs:
-    """Log bands of a folder's songs, analysed once and kept in half precision."""
-
-    def __init__(self, folder: Path, config: CodecConfig, *, limit: int | None = None) -> None:
-        paths = list_songs(folder)[:limit]
-        if not paths:
-            raise ValueError(f"{folder} holds no songs: build the dataset first")
-        self.floor = config.spectral.floor
-        with ThreadPoolExecutor(2) as pool:
-            self.frames = list(
-                pool.map(lambda path: analyse(load_song(path)[0], config.spectral).astype(np.float16), paths)
-            )
-
-    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Frames [count, width] drawn from all songs alike."""
-        each = -(-count // len(self.frames))
-        parts = [song[rng.integers(len(song), size=each)] for song in self.frames]
-        return np.concatenate(parts)[:count].astype(np.float32)
-
-    def crops(self, batch: int, length: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Endless batches [batch, length, width] at random levels; one crop in fifty is near silence."""
-        while True:
-            out = []
-            for song in rng.integers(len(self.frames), size=batch):
-                frames = self.frames[song]
-                start = int(rng.integers(max(1, len(frames) - length + 1)))
-                crop = frames[start : start + length].astype(np.float32)
-                crop = np.pad(crop, ((0, length - len(crop)), (0, 0)), constant_values=math.log(self.floor))
-                decibels = -60.0 if rng.random() < 0.02 else float(np.clip(rng.normal(-3.0, 5.0), -20.0, 6.0))
-                gain = 10.0 ** (decibels / 20.0)
-                out.append(np.log(np.maximum(np.exp(crop) - self.floor, 0.0) * gain + self.floor))
-            yield torch.from_numpy(np.stack(out))
-
-
 def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """L1 of log amplitudes (nats) plus L1 of compressed amplitudes (the loud counts more); and the former alone."""
     log_l1 = ((guess - truth).abs() * weights).mean()
@@ -147,7 +110,7 @@ def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def _forward(state: State, batch: Tensor, noise: float) -> Tensor:
-    """Reconstruction of a batch; through the quantiser, and then without gradient to the encoder, where there is one."""
+    """Reconstruction of a batch; where there is a quantiser, through it and without gradient to the encoder."""
     if state.quantizer is not None:
         with torch.no_grad():
             latents = state.quantizer.decode(state.quantizer.encode(state.net.encode(batch)))
@@ -241,7 +204,7 @@ def fit_stage(state: State, recipe: TrainConfig, train: Songs) -> None:
 
 @torch.no_grad()
 def freeze(state: State) -> None:
-    """Round the encoder to half precision, in which it is exported, so that tokens of today are those of the runtime."""
+    """Round the encoder to half precision, in which it is exported: tokens of today are those of the runtime."""
     for parameter in state.net.encoder.parameters():
         parameter.copy_(parameter.half().float())
 

@@ -1,7 +1,7 @@
-"""Tokens of the rendered songs, by the frozen codec: OUT/{train,heldout}/NNNNN.npy, uint16 [T, K]; before the decoder.
+"""Tokens of the rendered songs by the frozen codec: OUT/{train,heldout}/NNNNN.npy, uint16 [T, K].
 
-Encoder and quantiser must be finished (stage `fit` of the codec's training). A song whose tokens are
-there is skipped; --again writes all of them anew.
+Between the codec's training (encoder and quantiser finished: stage `fit`) and the token model's. A song whose
+tokens are there is skipped; --again writes all of them anew.
 """
 
 from __future__ import annotations

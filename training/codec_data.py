@@ -1,0 +1,50 @@
+"""The songs as the codec's training sees them: log bands analysed once, crops at random levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacca.engine.spectral import analyse
+from attacca.training.codec_model import CodecConfig
+from attacca.training.dataset import list_songs, load_song
+
+
+class Songs:
+    """Log bands of a folder's songs, analysed once and kept in half precision."""
+
+    def __init__(self, folder: Path, config: CodecConfig, *, limit: int | None = None) -> None:
+        paths = list_songs(folder)[:limit]
+        if not paths:
+            raise ValueError(f"{folder} holds no songs: build the dataset first")
+        self.floor = config.spectral.floor
+        with ThreadPoolExecutor(2) as pool:
+            self.frames = list(
+                pool.map(lambda path: analyse(load_song(path)[0], config.spectral).astype(np.float16), paths)
+            )
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Frames [count, width] drawn from all songs alike."""
+        each = -(-count // len(self.frames))
+        parts = [song[rng.integers(len(song), size=each)] for song in self.frames]
+        return np.concatenate(parts)[:count].astype(np.float32)
+
+    def crops(self, batch: int, length: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Endless batches [batch, length, width] at random levels; one crop in fifty is near silence."""
+        while True:
+            out = []
+            for song in rng.integers(len(self.frames), size=batch):
+                frames = self.frames[song]
+                start = int(rng.integers(max(1, len(frames) - length + 1)))
+                crop = frames[start : start + length].astype(np.float32)
+                crop = np.pad(crop, ((0, length - len(crop)), (0, 0)), constant_values=math.log(self.floor))
+                decibels = -60.0 if rng.random() < 0.02 else float(np.clip(rng.normal(-3.0, 5.0), -20.0, 6.0))
+                gain = 10.0 ** (decibels / 20.0)
+                out.append(np.log(np.maximum(np.exp(crop) - self.floor, 0.0) * gain + self.floor))
+            yield torch.from_numpy(np.stack(out))
