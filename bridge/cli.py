@@ -178,6 +178,39 @@ def serve_command(
     serving.run(effective.settings)
 
 
+@app.command("continue", rich_help_panel=_PLAY)
+def continue_command(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="IN.wav", help="What is continued.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.wav", help="IN and its continuation.")],
+    seconds: Annotated[float | None, typer.Option("--seconds", help="Length, 16 if not given.")] = None,
+    bars: Annotated[int | None, typer.Option("--bars", help="Length in bars; needs --bpm.")] = None,
+    bpm: Annotated[
+        float | None, typer.Option("--bpm", help="Tempo of IN, whose first sample begins a bar.")
+    ] = None,
+    meter: Annotated[str, typer.Option("--meter", help="Meter of IN, e.g. 7/8.")] = "4/4",
+    only: Annotated[bool, typer.Option("--only", help="Write the continuation without IN.")] = False,
+    model: Model = None,
+    threads: Threads = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    guidance: Guidance = None,
+    seed: Seed = None,
+    fake: Fake = None,
+) -> None:
+    """Continue a file, as fast as this machine goes.
+
+    Example: attacca continue riff.wav -o longer.wav --bpm 97 --meter 7/8 --bars 8 --seed 3
+    """
+    effective = _effective(context, **_given(locals()))
+    from attacca.bridge import continuing
+
+    options = continuing.ContinueOptions(
+        source=source, out=out, seconds=seconds, bars=bars, bpm=bpm, meter=meter, only=only
+    )
+    continuing.run(options, effective.settings)
+
+
 @app.command("bench", rich_help_panel=_MODELS)
 def bench_command(
     context: typer.Context,
