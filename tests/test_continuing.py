@@ -1,4 +1,4 @@
-"""`attacca continue`: the file, then what follows it, to the sample; one clear line for what cannot be continued."""
+"""`attacca continue`: the file, then what follows it, to the sample; a clear line for what cannot be."""
 
 from __future__ import annotations
 
