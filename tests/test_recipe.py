@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from attacca.training.recipe import FULL, TINY, RecipeError, Size, Stage, run, stages
+from attacca.engine.bundle import load_bundle, verify_bundle
+from attacca.engine.generator import Sampling
+from attacca.engine.offline import continue_offline
+from attacca.training.recipe import FULL, TINY, RecipeError, Size, Stage, run, run_process, stages
 
 
 class Runner:
@@ -87,3 +91,19 @@ def test_other_means_are_the_same_recipe(tmp_path: Path) -> None:
 def test_a_size_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 songs"):
         replace(TINY, songs=0)
+
+
+@pytest.mark.train
+@pytest.mark.timeout(1200)
+def test_the_tiny_recipe_makes_a_bundle_that_plays(tmp_path: Path) -> None:
+    """The whole recipe: compose, render, train both models for seconds, export; then the runtime continues with it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    run(tmp_path, stages(tmp_path, TINY), runner=run_process)
+    bundle = tmp_path / "bundle"
+    assert verify_bundle(bundle) == []
+    model = load_bundle(bundle)
+    made = continue_offline(model, np.zeros(32000, np.float32), 32000, seconds=1.0, sampling=Sampling(seed=1))
+    assert made.pcm.shape[0] == 32000
+    assert np.isfinite(made.pcm).all()
+    assert run(tmp_path, stages(tmp_path, TINY), runner=run_process) == 0

@@ -62,8 +62,8 @@ TINY = Size(
     songs=8,
     heldout=2,
     seconds=12.0,
-    codec=("--tiny", "--minutes", "0.3", "--joint-minutes", "0.1", "--decoder-minutes", "0.1"),
-    decoder=("--tiny",),
+    codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
+    decoder=("--tiny", "--codebook-size", "16"),
 )
 
 Runner = Callable[[Sequence[str]], int]
@@ -97,7 +97,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
             name="decoder",
             module="training.decoder_train",
             arguments=("--data", data, "--run", decoder, *size.decoder),
-            result=root / "decoder",
+            result=root / "decoder" / "decoder.pt",
         ),
         Stage(
             name="export",
