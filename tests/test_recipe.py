@@ -96,7 +96,7 @@ def test_a_size_of_nothing_is_refused() -> None:
 @pytest.mark.train
 @pytest.mark.timeout(1200)
 def test_the_tiny_recipe_makes_a_bundle_that_plays(tmp_path: Path) -> None:
-    """The whole recipe: compose, render, train both models for seconds, export; then the runtime continues with it."""
+    """The whole recipe: compose, render, train for seconds, export; then the runtime continues with the result."""
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
     run(tmp_path, stages(tmp_path, TINY), runner=run_process)
