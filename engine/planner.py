@@ -147,12 +147,11 @@ class Planner:
         return Chunk(position=position, pcm=pcm, codes=codes, first_frame=first, before=before)
 
     def rollback(self, to_frame: int) -> None:
-        """Forget generated frames at or after a frame; what was listened to stays."""
-        frame = max(to_frame, self.context_end)
-        if frame < self._generator.frontier:
-            self._generator.rollback(frame)
-            if self._vamp is not None:
-                self._vamp.rollback(frame)
+        """Forget generated frames at or after a frame, and all that are not finished; what was heard stays."""
+        frame = min(max(to_frame, self.context_end), self._generator.frontier)
+        self._generator.rollback(frame)
+        if self._vamp is not None:
+            self._vamp.rollback(frame)
 
     def start_at(self, position: int) -> None:
         """The take's start was moved before it sounded."""

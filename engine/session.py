@@ -148,7 +148,8 @@ class Session:
             found = self.takes[number]
             sampling = change(found.sampling)  # outside the try: refused values must not end the take
             try:
-                found.set_sampling(sampling, self._head(found.request))
+                if sampling != found.sampling:
+                    found.set_sampling(sampling, self._head(found.request))
             except Exception as error:
                 events.append(self._failed(number, error))
         return events

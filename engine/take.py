@@ -237,12 +237,13 @@ class Take:
             self._begun_s = None
         return chunk
 
-    def _arm(self, changed_frame: int) -> None:
-        """Back to before the first sound; what was generated before a frame is kept."""
+    def _arm(self, changed_frame: int | None) -> None:
+        """Back to before the first sound; what was generated before a frame (None: at all) is kept."""
         self._chunker.stop()
         self._state.planned = None
         self._state.short_next = True
-        self._planner.rollback(changed_frame)
+        if changed_frame is not None:
+            self._planner.rollback(changed_frame)
 
     def _rewind(self, position: int) -> None:
         """Forget committed audio at or after a position.
@@ -285,7 +286,7 @@ class Take:
                 state.end += start - state.start
         state.start = start
         self._planner.start_at(start)
-        self._arm(self._planner.frontier)
+        self._arm(None)
 
     def _commit(self, chunk: Chunk, head: int) -> list[Event]:
         state, position, pcm = self._state, chunk.position, chunk.pcm

@@ -70,6 +70,8 @@ class Vamp:
             self._record(generator, first, phrase_end)
             return steps
         beat = self._beat_at(frontier)
+        if beat is None:  # the transport stands: there are no bars
+            return generator.plan(until_frame, source, sampling, max_steps=max_steps)
         beat_end = self.beat_frame(beat + 1)
         if self.repeats(beat, sampling.seed):
             offset = self.beat_frame(beat % self._phrase_beats) - first + frontier - self.beat_frame(beat)
@@ -98,11 +100,15 @@ class Vamp:
         if stop > begin:
             self._recorded.extend(generator.read(begin, stop))
 
-    def _beat_at(self, frame: int) -> int:
+    def _beat_at(self, frame: int) -> int | None:
+        """The beat that holds a frame; None if beats do not lead there."""
         beat = self._beat
-        while self.beat_frame(beat + 1) <= frame:
-            beat += 1
         while beat > 0 and self.beat_frame(beat) > frame:
             beat -= 1
+        begin, end = self.beat_frame(beat), self.beat_frame(beat + 1)
+        while begin < end <= frame:
+            beat, begin, end = beat + 1, end, self.beat_frame(beat + 2)
+        if not begin <= frame < end:
+            return None
         self._beat = beat
         return beat

@@ -266,3 +266,13 @@ def request(start: int, **changes: Any) -> TakeRequest:
     """A take, number 1, in epoch 1, triggered half a second before its start unless told otherwise."""
     given = {"take": 1, "epoch": 1, "position": start, "start_position": start} | changes
     return TakeRequest(**given)
+
+
+def exact(host: Host, take: int = 1) -> tuple[int, int]:
+    """Checks that every committed sample is the one of its position; returns (first position, end)."""
+    position, pcm = host.heard(take)
+    wanted = host.model_index(position, len(pcm))
+    if host.rate == MODEL_RATE:
+        assert np.array_equal(pcm, wanted)
+    assert np.abs(pcm - wanted).max() < 0.5
+    return position, position + len(pcm)

@@ -1,4 +1,4 @@
-"""A session played by a bouncing host: exact starts and ends, epochs, late policies, modes, repaired listening."""
+"""A session played by a bouncing host: exact starts and ends, epochs, late policies."""
 
 from __future__ import annotations
 
@@ -9,30 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_fakes import FRAME_S, HOP, MODEL_RATE, Host, IndexModel, frame_of, request
+from stream_fakes import HOP, MODEL_RATE, Host, IndexModel, exact, frame_of, request
 
 from attacca.engine.events import (
     ChunkEvent,
     LatePolicy,
-    ListeningRestarted,
     Measures,
     TakeEnded,
-    TakeMode,
     TakeStarted,
     Worked,
 )
 
 RATES = [22050, 32000, 44100, 48000, 96000]
-
-
-def exact(host: Host, take: int = 1) -> tuple[int, int]:
-    """Checks that every committed sample is the one of its position; returns (first position, end)."""
-    position, pcm = host.heard(take)
-    wanted = host.model_index(position, len(pcm))
-    if host.rate == MODEL_RATE:
-        assert np.array_equal(pcm, wanted)
-    assert np.abs(pcm - wanted).max() < 0.5
-    return position, position + len(pcm)
 
 
 @settings(max_examples=60, deadline=None)
@@ -303,72 +291,6 @@ def test_rearm_moves_a_start_that_does_not_sound() -> None:
         host.engine.rearm(1, 1, 10, 10)
 
 
-BAR = 16160  # at 32 kHz: 25.25 frames, so that passes differ by a frame
-
-
-def vamp_codes(variation: float, bars: int = 2) -> dict[int, list[int]]:
-    """First code pair's frame is forced too: returns content per frame as the codes' own frame numbers."""
-    host = Host(32000, model=IndexModel(delay_samples=0))
-    host.play(32000)
-    vamp = request(
-        32000 + BAR,
-        position=32000,
-        mode=TakeMode.VAMP,
-        bars=bars,
-        variation=variation,
-        bar_position=lambda start, count: Fraction(start + count * BAR),
-    )
-    host.engine.start(1, vamp)
-    host.play(32000 + 10 * BAR)
-    found: dict[int, list[int]] = {}
-    for chunk in host.chunks():
-        for i, row in enumerate(frame_of(chunk.codes).tolist()):
-            found.setdefault(chunk.first_frame + i, []).append(row)
-    assert all(len(rows) == 1 for rows in found.values())
-    return {frame: rows[0] for frame, rows in found.items()}
-
-
-def beat_frame(beat: int) -> int:
-    return int(Fraction(32000 + BAR + Fraction(beat * BAR, 4), HOP) + Fraction(1, 2))
-
-
-def test_vamp_without_variation_repeats_frame_by_frame() -> None:
-    content = vamp_codes(0.0)
-    for beat in range(8, 30):
-        source = beat_frame(beat % 8)
-        for i, frame in enumerate(range(beat_frame(beat), beat_frame(beat + 1))):
-            if source + i < beat_frame(8):
-                assert content[frame] == source + i, (beat, frame)
-
-
-def test_vamp_with_full_variation_repeats_nothing() -> None:
-    content = vamp_codes(1.0)
-    assert content == {frame: frame for frame in content}
-
-
-def test_vamp_between_mixes_whole_beats() -> None:
-    content = vamp_codes(0.5)
-    repeated = []
-    for beat in range(8, 30):
-        frames = range(beat_frame(beat), beat_frame(beat + 1) - 1)
-        same = {content[frame] == frame for frame in frames}
-        assert len(same) == 1
-        repeated.append(not same.pop())
-    assert 4 < sum(repeated) < 18
-
-
-def test_answer_listens_nearly_until_it_starts() -> None:
-    host = Host(32000)
-    host.play(32000)
-    ask = request(96000, position=32000, end_position=128000, mode=TakeMode.ANSWER)
-    host.engine.start(1, ask)
-    host.play(120000)
-    started = next(event for event in host.events if isinstance(event, TakeStarted))
-    heard_s = started.context_frames * FRAME_S
-    assert 3.0 - 0.4 - FRAME_S <= heard_s <= 3.0 - 0.4 + 2 * FRAME_S
-    assert exact(host) == (96000, 128000)
-
-
 def test_start_inside_what_was_heard_plays_from_there() -> None:
     host = Host(32000, block=4096)
     host.play(40960)
@@ -378,96 +300,3 @@ def test_start_inside_what_was_heard_plays_from_there() -> None:
     host.drain()
     host.play(40960)
     assert exact(host) == (39000, 60000)
-
-
-# --- listening ----------------------------------------------------------------------------------------------------
-
-
-def context(host: Host) -> np.ndarray:
-    listener = host.engine._sessions[1].listener
-    return listener.generator.read(0, listener.generator.frontier)
-
-
-def steps_of(positions: np.ndarray) -> np.ndarray:
-    return (positions // HOP % 1000) / 1000
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 5000), min_size=1, max_size=12), st.integers(0, 10**7))
-def test_listening_does_not_depend_on_blocks(sizes: list[int], origin: int) -> None:
-    host, reference = (Host(32000, origin=origin) for _ in range(2))
-    for size in sizes:
-        host.block = size
-        host.play(size, lambda p: steps_of(p - origin))
-    reference.block = sum(sizes)
-    reference.play(sum(sizes), lambda p: steps_of(p - origin))
-    assert np.array_equal(context(host), context(reference))
-    assert list(context(host)[:, 2]) == list(range(sum(sizes) // HOP))
-
-
-def test_holes_are_silence_and_overlaps_are_dropped() -> None:
-    host = Host(32000)
-    send = lambda a, b: host.engine.listen(1, a, steps_of(np.arange(a, b)).astype(np.float32))  # noqa: E731
-    send(0, 6400)
-    send(6000, 12800)  # 400 known already
-    send(0, 3000)  # all of it
-    send(19200, 25600)  # a hole of ten frames
-    host.drain()
-    marks = context(host)[:, 2].tolist()
-    assert marks == [*range(20), *[0] * 10, *range(30, 40)]
-    measures = host.engine.measures(1)
-    assert measures is not None
-    assert (measures.gap_samples, measures.overlap_samples, measures.bad_samples) == (6400, 3400, 0)
-
-
-def test_what_is_not_a_number_is_silence() -> None:
-    host = Host(32000, channels=2)
-    pcm = np.full((6400, 2), 0.5, np.float32)
-    pcm[640:1280, 0], pcm[1280, 1] = np.nan, np.inf
-    host.engine.listen(1, 0, pcm)
-    host.drain()
-    assert context(host)[:3, 2].tolist() == [500, 250, 250]
-    measures = host.engine.measures(1)
-    assert measures is not None
-    assert measures.bad_samples == 641
-
-
-@pytest.mark.parametrize("jump", [200_000, -200_000, 2**61, -(2**61)])
-def test_a_jump_restarts_listening_there(jump: int) -> None:
-    host = Host(32000, origin=10**6)
-    host.play(32000)
-    host.head += jump
-    fresh = host.play(16000)
-    assert [type(event) for event in fresh] == [ListeningRestarted]
-    host.origin = 10**6 + 32000 + jump
-    host.engine.start(1, request(host.head + 1000, position=host.head, end_position=host.head + 9000))
-    start = host.head + 1000
-    host.play(12000)
-    assert exact(host) == (start, start + 8000)
-    assert host.engine._sessions[1].listener.counters.restarts == 1
-
-
-def test_too_much_unheard_audio_restarts_listening_and_is_bounded() -> None:
-    host = Host(32000)
-    for i in range(100):
-        host.engine.listen(1, i * 32000, np.zeros(32000, np.float32))
-    assert host.engine._sessions[1].listener.pending_samples <= 320_000
-    fresh = host.drain()
-    assert any(isinstance(event, ListeningRestarted) for event in fresh)
-    assert host.engine.work() == []
-
-
-@pytest.mark.parametrize("shape", [(0,), (0, 2), (3, 0), (2, 2, 2)])
-def test_audio_of_no_shape_is_ignored(shape: tuple[int, ...]) -> None:
-    host = Host(32000)
-    host.engine.listen(1, 0, np.zeros(shape, np.float32))
-    assert host.drain() == []
-
-
-def test_listening_goes_on_during_takes() -> None:
-    host = Host(32000)
-    host.play(32000, steps_of)
-    host.engine.start(1, request(40000, position=32000))
-    host.play(64000, steps_of)
-    assert list(context(host)[:, 2]) == list(range(96000 // HOP))
-    exact(host)

@@ -1,0 +1,100 @@
+"""Modes of a take: vamp and answer."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from stream_fakes import FRAME_S, HOP, Host, IndexModel, exact, frame_of, request
+
+from attacca.engine.events import TakeEnded, TakeMode, TakeStarted
+
+BAR = 16160  # at 32 kHz: 25.25 frames, so that passes differ by a frame
+
+
+def vamp_codes(variation: float, bars: int = 2) -> dict[int, list[int]]:
+    """First code pair's frame is forced too: returns content per frame as the codes' own frame numbers."""
+    host = Host(32000, model=IndexModel(delay_samples=0))
+    host.play(32000)
+    vamp = request(
+        32000 + BAR,
+        position=32000,
+        mode=TakeMode.VAMP,
+        bars=bars,
+        variation=variation,
+        bar_position=lambda start, count: Fraction(start + count * BAR),
+    )
+    host.engine.start(1, vamp)
+    host.play(32000 + 10 * BAR)
+    found: dict[int, list[int]] = {}
+    for chunk in host.chunks():
+        for i, row in enumerate(frame_of(chunk.codes).tolist()):
+            found.setdefault(chunk.first_frame + i, []).append(row)
+    assert all(len(rows) == 1 for rows in found.values())
+    return {frame: rows[0] for frame, rows in found.items()}
+
+
+def beat_frame(beat: int) -> int:
+    return int(Fraction(32000 + BAR + Fraction(beat * BAR, 4), HOP) + Fraction(1, 2))
+
+
+def test_vamp_without_variation_repeats_frame_by_frame() -> None:
+    content = vamp_codes(0.0)
+    for beat in range(8, 30):
+        source = beat_frame(beat % 8)
+        for i, frame in enumerate(range(beat_frame(beat), beat_frame(beat + 1))):
+            if source + i < beat_frame(8):
+                assert content[frame] == source + i, (beat, frame)
+
+
+def test_vamp_with_full_variation_repeats_nothing() -> None:
+    content = vamp_codes(1.0)
+    assert content == {frame: frame for frame in content}
+
+
+def test_vamp_between_mixes_whole_beats() -> None:
+    content = vamp_codes(0.5)
+    repeated = []
+    for beat in range(8, 30):
+        frames = range(beat_frame(beat), beat_frame(beat + 1) - 1)
+        same = {content[frame] == frame for frame in frames}
+        assert len(same) == 1
+        repeated.append(not same.pop())
+    assert 4 < sum(repeated) < 18
+
+
+@pytest.mark.parametrize("variation", [0.0, 1.0])
+def test_vamp_goes_on_where_the_transport_stands(variation: float) -> None:
+    host = Host(32000)
+    host.play(32000)
+    bar_samples = [BAR]
+    host.engine.start(
+        1,
+        request(
+            40000,
+            position=32000,
+            mode=TakeMode.VAMP,
+            bars=1,
+            variation=variation,
+            bar_position=lambda start, count: Fraction(start + count * bar_samples[0]),
+        ),
+    )
+    host.play(3 * BAR)
+    bar_samples[0] = 0
+    host.engine.replan(1, host.head, 2)
+    host.play(64000)
+    assert not [event for event in host.events if isinstance(event, TakeEnded)]
+    new = [chunk for chunk in host.chunks() if chunk.epoch == 2]
+    assert sum(chunk.samples for chunk in new) > 64000
+
+
+def test_answer_listens_nearly_until_it_starts() -> None:
+    host = Host(32000)
+    host.play(32000)
+    ask = request(96000, position=32000, end_position=128000, mode=TakeMode.ANSWER)
+    host.engine.start(1, ask)
+    host.play(120000)
+    started = next(event for event in host.events if isinstance(event, TakeStarted))
+    heard_s = started.context_frames * FRAME_S
+    assert 3.0 - 0.4 - FRAME_S <= heard_s <= 3.0 - 0.4 + 2 * FRAME_S
+    assert exact(host) == (96000, 128000)
