@@ -66,7 +66,7 @@ class FileEvent:
 
 def read_file(path: Path | str) -> list[FileEvent]:
     """Channel messages of a .mid in time order. MidiError if it cannot be read."""
-    import mido  # type: ignore[import-untyped]
+    import mido
 
     path = Path(path)
     try:
