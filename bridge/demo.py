@@ -20,16 +20,18 @@ from rich.table import Table
 
 from attacca.bridge import demo_measure, drawing, machine
 from attacca.bridge.audiofile import check_writable, write_audio
-from attacca.bridge.client import At, Client, ClientConfig, Mix
+from attacca.bridge.client import Client
+from attacca.bridge.client_config import At, ClientConfig, Mix
 from attacca.bridge.client_network import EngineError
 from attacca.bridge.client_takes import TakeRecord
 from attacca.bridge.demo_material import Material, load_material
 from attacca.bridge.demo_measure import Marks, Trace
 from attacca.bridge.engine_process import EngineProcess, EngineProcessError
 from attacca.bridge.host_tracks import MidiTrack
+from attacca.bridge.host_transport import Action, HostConfig
 from attacca.bridge.protocol import Param, Status, Trigger
 from attacca.bridge.transport import nearest_sample
-from attacca.bridge.virtual_host import Action, BlockRecord, FlatOut, HostConfig, RealTime, Recording, VirtualHost
+from attacca.bridge.virtual_host import BlockRecord, FlatOut, RealTime, Recording, VirtualHost
 
 LEAD_BARS: Final = 4
 _TAIL_BARS: Final = 1

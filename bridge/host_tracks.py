@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attacca.bridge.client import At
+from attacca.bridge.client_config import At
 from attacca.bridge.protocol import Midi
 from attacca.bridge.ring import Samples
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from attacca.bridge import protocol
-from attacca.bridge.client import Client, ClientConfig
+from attacca.bridge.client import Client
+from attacca.bridge.client_config import ClientConfig
 from attacca.bridge.link import DirectLink
 from attacca.bridge.queues import Outgoing
 from attacca.bridge.session import Session

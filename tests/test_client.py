@@ -9,12 +9,14 @@ import pytest
 from scripted_engine import ScriptedEngine, value_at
 
 from attacca.bridge import protocol
-from attacca.bridge.client import At, Client, ClientConfig, HostBlock, Mix, NoteTriggers
+from attacca.bridge.client import Client
+from attacca.bridge.client_config import At, ClientConfig, HostBlock, Mix, NoteTriggers
 from attacca.bridge.client_network import OUTBOX_MESSAGES, EngineError, Outbox
+from attacca.bridge.host_transport import HostConfig, Play, Seek, Stop, Tempo
 from attacca.bridge.link import DirectLink, ZmqLink
 from attacca.bridge.protocol import Midi, Param, Release, Trigger
 from attacca.bridge.transport import nearest_sample
-from attacca.bridge.virtual_host import FlatOut, HostConfig, Play, Seek, Stop, Tempo, VirtualHost
+from attacca.bridge.virtual_host import FlatOut, VirtualHost
 
 RATE = 8000
 BAR = 16000  # 120 BPM, 4/4

@@ -13,20 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacca.bridge.client import At, HostBlock
+from attacca.bridge.client_config import At, HostBlock
 from attacca.bridge.host_tracks import AudioTrack, MidiTrack
+from attacca.bridge.host_transport import HostConfig, Loop, Meter, Play, Seek, Stop, Tempo
 from attacca.bridge.protocol import Param
-from attacca.bridge.virtual_host import (
-    FlatOut,
-    HostConfig,
-    Loop,
-    Meter,
-    Play,
-    Seek,
-    Stop,
-    Tempo,
-    VirtualHost,
-)
+from attacca.bridge.virtual_host import FlatOut, VirtualHost
 
 
 class Probe:
