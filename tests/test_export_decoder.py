@@ -9,20 +9,13 @@ from decoder_fixtures import Source
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from attacca.engine.bundle import manifest_pattern  # noqa: E402
 from attacca.engine.conditioning import WIDTH  # noqa: E402
-from attacca.engine.manifest import (  # noqa: E402
-    DecoderSection,
-    Manifest,
-    PatternSection,
-    this_conditioning,
-)
 from attacca.engine.runtime import StepRuntime  # noqa: E402
 from attacca.export.calibrate import calibrate_cache, forced_logits  # noqa: E402
 from attacca.export.decoder import DecoderExport, DecoderShape, build_decoder  # noqa: E402
 from attacca.export.graph import block_size, quantize_blockwise  # noqa: E402
-from attacca.training.decoder_model import Decoder, DecoderConfig, LayoutTensors  # noqa: E402
-from attacca.training.layout import build_layout  # noqa: E402
+from attacca.export.verify import runtime_of, torch_logits  # noqa: E402
+from attacca.training.decoder_model import Decoder, DecoderConfig  # noqa: E402
 
 Logits = dict[tuple[int, int], np.ndarray]
 
@@ -64,39 +57,13 @@ def weights_of(model: Decoder) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
-def manifest_of(config: DecoderConfig, precision: str = "fp32", kv_bits: int = 32) -> Manifest:
-    return Manifest(
-        format_version=1,
-        name="test",
-        version="1",
-        licence="none",
-        sample_rate=32000,
-        hop_samples=640,
-        num_codebooks=config.num_codebooks,
-        codebook_size=config.codebook_size,
-        window_frames=config.window_frames,
-        pattern=PatternSection(name=config.pattern, p=config.p),
-        conditioning=this_conditioning(),
-        decoder=DecoderSection(
-            layers=config.layers,
-            heads=config.heads,
-            head_dim=config.dim // config.heads,
-            dim=config.dim,
-            precision=precision,
-            kv_bits=kv_bits,
-        ),
-        codec={},
-        files={},
-    )
-
-
 def exported(
     model: Decoder, precision: str = "fp32", kv_scales: dict[str, np.ndarray] | None = None
 ) -> StepRuntime:
     bits = 32 if kv_scales is None else 8
     options = DecoderExport(heads=2, window_frames=WINDOW, precision=precision, kv_bits=bits)
     graph = build_decoder(weights_of(model), options, kv_scales)
-    return StepRuntime(graph.SerializeToString(), manifest_of(model.config, precision, bits))
+    return runtime_of(model.config, graph, precision=precision, kv_bits=bits)
 
 
 def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -106,33 +73,15 @@ def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return codes, rng.standard_normal((FRAMES + 40, WIDTH)).astype(np.float32)
 
 
-def torch_logits(
-    model: Decoder, codes: np.ndarray, conditions: np.ndarray, prefix: int
-) -> dict[tuple[int, int], np.ndarray]:
-    """Guided logits of every (t, k) in the teacher-forced layout."""
-    layout = build_layout(model.config.make_pattern(), FRAMES, prefix, WINDOW)
-    tensors = LayoutTensors(layout, torch.device("cpu"), torch.float32)
-    tokens = torch.from_numpy(codes.astype(np.int64))[None]
-    given = torch.from_numpy(conditions[None, : FRAMES + 1])
-    found = {}
-    with torch.no_grad():
-        on, off = (model.forward_layout(tokens, c, tensors)[0] for c in (given, torch.zeros_like(given)))
-        for k in range(CODEBOOKS):
-            with_conditions, without = (model.logits(rows[layout.target_rows[k]], k).numpy() for rows in (on, off))
-            for i, t in enumerate(layout.target_timesteps[k]):
-                found[int(t), k] = without[i] + GUIDANCE * (with_conditions[i] - without[i])
-    return found
-
-
 @pytest.mark.parametrize(("name", "p"), PATTERNS)
 @pytest.mark.parametrize("prefix", [0, 13])
 def test_steps_equal_teacher_forced_torch(name: str, p: int, prefix: int) -> None:
     model = small_decoder(name, p)
     runtime = exported(model)
     codes, conditions = example()
-    pattern = manifest_pattern(runtime.manifest)
+    pattern = model.config.make_pattern()
     stepped = forced_logits(runtime, pattern, codes, conditions, prefix=prefix, guidance=GUIDANCE)
-    expected = torch_logits(model, codes, conditions, prefix)
+    expected = torch_logits(model, codes, conditions[: FRAMES + 1], prefix=prefix, guidance=GUIDANCE)
     assert len(expected) >= CODEBOOKS * (FRAMES - prefix - 2 * pattern.lag_steps - 1)
     assert set(expected) <= set(stepped)
     for cell, logits in expected.items():
