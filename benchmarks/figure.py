@@ -40,14 +40,14 @@ def _log_spectrogram(audio: Audio) -> Array:
 def draw(path: Path, song: SongScores, case: Case) -> None:
     """Write the picture of one scored song (its audio must be kept): 3 s before the join, 9 s after it."""
     join_s = case.join_sample / SAMPLE_RATE
-    first_s, last_s = join_s - _LEAD_S, min(join_s + _TAIL_S, len(case.heard) / SAMPLE_RATE)
+    first_s, last_s = join_s - _LEAD_S, min(join_s + _TAIL_S, len(case.audio) / SAMPLE_RATE)
     controls = case.controls.slice(0, case.stop)
     bars = np.unique(controls.bar_start_ppq) * 60.0 / controls.bpm[0] - join_s
     beats = beat_times(controls) - join_s
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.8), sharey=True, facecolor=_PAPER)
     cut = slice(round(first_s * 200), round(last_s * 200))
     for axis, (name, title) in zip(axes, _PANELS, strict=True):
-        picture = _log_spectrogram(levelled(song.audio[name], case.heard))[:, cut]
+        picture = _log_spectrogram(levelled(song.audio[name], case.audio))[:, cut]
         axis.imshow(
             picture,
             origin="lower",

@@ -44,15 +44,32 @@ def parse_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
-def score_songs(bench: Bench, cases: list[Case], *, keep: set[int] | None = None) -> list[SongScores]:
-    """All songs' scores; their audio is kept only for the seeds in `keep` (None: all)."""
-    codes = [encode_audio(bench.model.codec, case.heard) for case in cases]
+def score_songs(
+    bench: Bench,
+    cases: list[Case],
+    *,
+    plot: Path | None = None,
+    plot_seed: int | None = None,
+    wavs: Path | None = None,
+) -> list[SongScores]:
+    """All songs' scores, without their audio: WAVs and the picture are written on the way."""
+    codes = [encode_audio(bench.model.codec, case.audio) for case in cases]
+
+    def score(index: int) -> SongScores:
+        return score_song(bench, cases[index], cases[(index + 1) % len(cases)], codes, index)
+
     done = []
-    for i, case in enumerate(track(cases, description="songs", console=Console(stderr=True))):
-        scores = score_song(bench, case, cases[(i + 1) % len(cases)], codes, i)
-        if keep is not None and case.seed not in keep:
-            scores.audio.clear()
-        done.append(scores)
+    for i in track(range(len(cases)), description="songs", console=Console(stderr=True)):
+        done.append(score(i))
+        if wavs is not None:
+            write_wavs(wavs, done[-1])
+        done[-1].audio.clear()
+    if plot is not None:
+        from benchmarks.figure import draw
+
+        seeds = [case.seed for case in cases]
+        index = seeds.index(plot_seed if plot_seed in seeds else median_song(done).seed)
+        draw(plot, score(index), cases[index])  # once more, which gives the same, rather than keep all sounds
     return done
 
 
@@ -61,12 +78,11 @@ def median_song(songs: list[SongScores]) -> SongScores:
     return sorted(songs, key=lambda s: s.rows["model"]["onset_f1_70ms"])[(len(songs) - 1) // 2]
 
 
-def write_wavs(folder: Path, songs: list[SongScores]) -> None:
+def write_wavs(folder: Path, song: SongScores) -> None:
     """SEED-NAME.wav: the context, then the real continuation, the model's, or all through the codec."""
     folder.mkdir(parents=True, exist_ok=True)
-    for song in songs:
-        for name in _WAV_NAMES:
-            soundfile.write(folder / f"{song.seed}-{name}.wav", np.clip(song.audio[name], -1, 1), SAMPLE_RATE)
+    for name in _WAV_NAMES:
+        soundfile.write(folder / f"{song.seed}-{name}.wav", np.clip(song.audio[name], -1, 1), SAMPLE_RATE)
 
 
 def main(
@@ -103,20 +119,12 @@ def main(
     except (ValueError, ManifestError, RenderError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    everything = plot is not None or wav_dir is not None
-    songs = score_songs(bench, cases, keep=None if everything else set())
+    songs = score_songs(bench, cases, plot=plot, plot_seed=plot_seed, wavs=wav_dir)
     report = make_report(songs, model.manifest, seconds=round(time.perf_counter() - began, 1))
     report["held_out"] = min(chosen) >= HELDOUT_SEED
     report["guidance"] = bench.default.guidance
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1) + "\n")
-    if wav_dir is not None:
-        write_wavs(wav_dir, songs)
-    if plot is not None:
-        from benchmarks.figure import draw
-
-        shown = next((s for s in songs if s.seed == plot_seed), median_song(songs))
-        draw(plot, shown, next(c for c in cases if c.seed == shown.seed))
     console = Console()
     console.width = max(console.width, _TABLE_WIDTH)  # a narrow pipe would break every cell
     console.print(make_table(report))

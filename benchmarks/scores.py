@@ -97,14 +97,14 @@ def continuation_scores(case: Case, continuation: Audio) -> tuple[Row, Row]:
 
 def real_scores(case: Case, other: Case) -> dict[str, Row]:
     """What needs no model: the real continuation, and another song's."""
-    length = len(case.heard) - case.join_sample
+    length = len(case.audio) - case.join_sample
     stranger = other.audio[other.join_sample :][:length]
     stranger = np.pad(stranger, (0, length - len(stranger)), mode="wrap")
     rows = {
-        "ceiling": continuation_scores(case, case.heard[case.join_sample :])[0],
+        "ceiling": continuation_scores(case, case.audio[case.join_sample :])[0],
         "other_song": continuation_scores(case, stranger)[0],
     }
-    rows["other_song"]["mel_distance"] = spectra.mel_distance(case.heard[case.join_sample :], stranger)
+    rows["other_song"]["mel_distance"] = spectra.mel_distance(case.audio[case.join_sample :], stranger)
     return rows
 
 
@@ -127,7 +127,7 @@ def score_song(bench: Bench, case: Case, other: Case, codes: list[Codes], index:
         if name == "model":
             seams = ("seam_loudness_db", "seam_flux_percentile")
             scores.rows["chance"].update(chance | {key: scores.rows["other_song"][key] for key in seams})
-    scores.audio["real"] = case.heard
+    scores.audio["real"] = case.audio
     return scores
 
 
@@ -136,20 +136,20 @@ def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> 
     codec = bench.model.codec
     decoded = decode_codes(codec, codes)
     scores.audio["codec"] = decoded
-    distance = spectra.mel_distance(case.heard, decoded)
+    distance = spectra.mel_distance(case.audio, decoded)
     scores.rows["codec"] = continuation_scores(case, decoded[case.join_sample :])[0] | {"mel_distance": distance}
     scores.rows["model"] = {"mel_distance": distance}
     scores.rows["ceiling"]["mel_distance"] = spectra.mel_distance(
-        case.heard, phase_only(codec.section.spectral, case.heard)
+        case.audio, phase_only(codec.section.spectral, case.audio)
     )
     scores.rows["chance"] = {}
     if bench.untrained is not None:
-        noise = decode_codes(bench.untrained, encode_audio(bench.untrained, case.heard))
-        scores.rows["chance"]["mel_distance"] = spectra.mel_distance(case.heard, noise)
+        noise = decode_codes(bench.untrained, encode_audio(bench.untrained, case.audio))
+        scores.rows["chance"]["mel_distance"] = spectra.mel_distance(case.audio, noise)
     if bench.checkpoint is not None:
         from benchmarks.bounds import bound_distances  # torch only where it is asked for
 
-        bounds = bound_distances(bench.checkpoint, case.heard)
+        bounds = bound_distances(bench.checkpoint, case.audio)
         scores.rows["unquantised"] = {"mel_distance": bounds["unquantised"]}
         scores.rows["chance"]["mel_distance"] = bounds["untrained"]
 

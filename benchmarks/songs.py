@@ -21,23 +21,18 @@ _BARS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One held-out song, cut at frame `join` (the first at or after a bar line), used up to frame `stop`."""
+    """One held-out song up to frame `stop`, cut at frame `join`, the first at or after a bar line."""
 
     seed: int
     about: str
-    audio: Audio  # float32 [frames * 640], 32 kHz
-    controls: Controls
+    audio: Audio  # float32 [stop * 640], 32 kHz
+    controls: Controls  # of the whole song
     join: int
     stop: int
 
     @property
     def join_sample(self) -> int:
         return self.join * HOP_SAMPLES
-
-    @cached_property
-    def heard(self) -> Audio:
-        """The real song up to `stop`."""
-        return self.audio[: self.stop * HOP_SAMPLES]
 
     @cached_property
     def commanded(self) -> Controls:
@@ -66,7 +61,8 @@ def cut(
     stop = math.ceil((context_bars + kept_bars) * bar_s / frame_s - 1e-6)
     if stop > len(controls):
         raise ValueError(f"the song has {len(controls)} frames, {stop} needed for {kept_bars} bars after the join")
-    return Case(seed=seed, about=about, audio=audio, controls=controls, join=join, stop=stop)
+    used = audio[: stop * HOP_SAMPLES].copy()  # a thousand whole songs would fill the memory
+    return Case(seed=seed, about=about, audio=used, controls=controls, join=join, stop=stop)
 
 
 def load_case(seed: int, *, longest_s: float = 16.0, folder: Path | None = None) -> Case:

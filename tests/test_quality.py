@@ -276,9 +276,9 @@ def test_songs_are_cut_at_a_bar_line(meter: tuple[int, int]) -> None:
     kept = (case.stop - case.join) * 0.02 / bar_s
     assert abs(kept - round(kept)) * bar_s < 0.0201 and (case.stop - case.join) * 0.02 <= 16.04
     assert len(case.commanded) == case.stop - case.join
-    assert len(case.joined(np.ones(64_000_0, np.float32))) == len(case.heard)
+    assert len(case.joined(np.ones(64_000_0, np.float32))) == len(case.audio)
     with pytest.raises(ValueError, match="frames"):
-        songs.cut(case.audio[: 300 * 640], controls.slice(0, 300))
+        songs.cut(np.zeros(300 * 640, np.float32), controls.slice(0, 300))
 
 
 @pytest.fixture(scope="module")
@@ -294,16 +294,16 @@ def _case(seed: int, turn: int = 0) -> songs.Case:
 
 def test_true_amplitudes_with_the_codecs_phases_stay_in_time_and_tune(tiny: Model) -> None:
     case = _case(1)
-    made = model.phase_only(tiny.codec.section.spectral, case.heard)
-    assert len(made) == len(case.heard)
-    assert spectra.mel_distance(case.heard, made) < 0.25
-    original, _ = onsets.grid_scores(case.heard, case.join_sample, case.commanded)
+    made = model.phase_only(tiny.codec.section.spectral, case.audio)
+    assert len(made) == len(case.audio)
+    assert spectra.mel_distance(case.audio, made) < 0.25
+    original, _ = onsets.grid_scores(case.audio, case.join_sample, case.commanded)
     rebuilt, _ = onsets.grid_scores(made, case.join_sample, case.commanded)
     assert rebuilt[0.025] >= original[0.025] - 0.15
 
 
 def test_decoded_codes_are_in_time_and_whole(tiny: Model) -> None:
-    codes = model.encode_audio(tiny.codec, _case(1).heard)[:40]
+    codes = model.encode_audio(tiny.codec, _case(1).audio)[:40]
     decoder = tiny.codec.decoder()
     pushed = decoder.push(codes)
     sound = model.decode_codes(tiny.codec, codes)
@@ -315,7 +315,7 @@ def test_decoded_codes_are_in_time_and_whole(tiny: Model) -> None:
 def test_bits_of_greedy_codes_are_below_those_of_any_guess(tiny: Model) -> None:
     """At temperature 0 each code is the likeliest of 16, so it costs at most 4 bits: only where steps agree."""
     case = _case(1)
-    context = model.encode_audio(tiny.codec, case.heard)[: case.join]
+    context = model.encode_audio(tiny.codec, case.audio)[: case.join]
     for known in (True, False):
         commands = model.Commands(case, known=known)
         made, _ = model.continue_song(tiny, case, context, commands, Sampling(temperature=0.0, guidance=1.0))
@@ -339,7 +339,7 @@ def test_every_row_and_key_is_reported_and_repeats(tiny: Model) -> None:
     bench = scores.Bench(model=tiny, untrained=tiny.codec)
     first = quality.score_songs(bench, cases)
     made = report.make_report(first, tiny.manifest, seconds=1.0)
-    codes = [model.encode_audio(tiny.codec, case.heard) for case in cases]
+    codes = [model.encode_audio(tiny.codec, case.audio) for case in cases]
     assert scores.score_song(bench, cases[0], cases[1], codes, 0).rows == first[0].rows
     assert made["songs"] == json.loads(json.dumps(made))["songs"]
     for measure in scores.MEASURES:
@@ -354,14 +354,19 @@ def test_every_row_and_key_is_reported_and_repeats(tiny: Model) -> None:
     assert report.make_table(made).row_count == 7  # no checkpoint, no unquantised row
 
 
-def test_the_picture_is_drawn(tiny: Model, tmp_path: Path) -> None:
+def test_picture_and_sounds_are_written(tiny: Model, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from benchmarks.figure import draw
-
-    case = _case(1)
-    sounds = dict.fromkeys(("real", "model", "codec"), case.heard)
-    draw(tmp_path / "q.png", scores.SongScores(seed=1, about="riff", audio=sounds), case)
+    cases = [_case(1), _case(2, turn=3)]
+    bench = scores.Bench(model=tiny)
+    done = quality.score_songs(bench, cases, plot=tmp_path / "q.png", plot_seed=2, wavs=tmp_path / "wav")
     assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "wav").iterdir())) == 8 and not done[0].audio
+    real, rate = soundfile.read(tmp_path / "wav" / "1-real.wav")
+    generated, _ = soundfile.read(tmp_path / "wav" / "1-model.wav")
+    join = cases[0].join_sample
+    assert rate == RATE and len(real) == len(generated) == len(cases[0].audio)
+    np.testing.assert_array_equal(generated[:join], real[:join])
+    assert np.abs(generated[join:] - real[join:]).max() > 0.01
 
 
 def test_median_song_and_interval() -> None:
