@@ -131,9 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    print(
-        "size | weights | cache | threads | spinning | MB | logits | wall p10 | p50 | p95 | cpu p50 | prefill | fork"
-    )
+    print("size | weights | cache | threads | spinning | MB | logits | wall p10 p50 p95 | cpu p50 | prefill | fork")
     rows = [row for size in arguments.size for row in run(size, arguments.steps, arguments.threads)]
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False

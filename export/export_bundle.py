@@ -1,4 +1,4 @@
-"""Trained checkpoints to a verified bundle: `python -m attacca.export.export_bundle --codec RUN --decoder RUN --out DIR`.
+"""Checkpoints to a verified bundle: `python -m attacca.export.export_bundle --codec RUN --decoder RUN --out DIR`.
 
 The last stage of the recipe. Both networks are exported, compared with torch on what the model itself makes up, and
 written with hashes, provenance and the figures of that comparison; a graph that differs is not written.
@@ -106,9 +106,7 @@ def step_ms(runtime: StepRuntime, model: Decoder, steps: int = 80) -> float:
 
 def provenance(codec: State, checkpoint: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
     """Where the weights come from, flat."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     last = checkpoint["history"][-1] if checkpoint["history"] else {}
     found: dict[str, str | int | float | bool | None] = {
         "data": "music composed by attacca.training.compose, rendered by FluidSynth with FluidR3 (MIT)",
