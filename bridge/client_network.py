@@ -105,6 +105,8 @@ class NetworkHalf:
         deadline = self._clock() + timeout_s
         while (welcome := self.welcome) is None:
             if self._clock() >= deadline:
+                if self.counts["bad_messages"]:
+                    raise EngineError(f"what answers does not speak protocol {protocol.PROTOCOL_VERSION}")
                 raise EngineError(f"no answer within {timeout_s:g} s; is `attacca serve` running there?")
             self.pump(0.02)
             for event in list(self.events):

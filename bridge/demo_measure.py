@@ -58,21 +58,27 @@ def marks_of(client: Client, recording: Recording, record: TakeRecord, bar_line:
 def _measured_start(wet: Samples, client: Client, take: int) -> int | None:
     """Position of the take's first sample in the recording.
 
-    The first sound is found in the recorded signal and matched with the chunks' own samples, so that a take that
-    begins with silence is placed by what follows.
+    The first sound is found in the recorded signal and matched with the chunks' own samples (ramped, if the take
+    joined away from its launch), so that a take that begins with silence is placed by what follows.
     """
     sounding = np.flatnonzero(wet.any(axis=1))
-    if not len(sounding):
+    if not len(sounding) or not client.playback.entries:
         return None
-    first_sound = int(sounding[0])
+    first_sound, entry = int(sounding[0]), client.playback.entries[0]
     for arrival in take_arrivals(client, take):
         chunk, head = arrival.chunk, arrival.head
         within = np.flatnonzero(head.any(axis=1))
         if not chunk.committed or not len(within):
             continue
-        played = wet[first_sound : first_sound + len(head) - int(within[0])]
-        if np.array_equal(played, head[int(within[0]) :]):
-            return first_sound - int(within[0])
+        silent = int(within[0])
+        played = wet[first_sound : first_sound + len(head) - silent]
+        gains = (
+            np.ones(len(played))
+            if entry.launch
+            else client.playback.join_gains(first_sound - entry.position, len(played))
+        )
+        if np.allclose(played, head[silent : silent + len(played)] * gains[:, None], rtol=1e-4, atol=1e-6):
+            return first_sound - silent
         break
     return first_sound
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from attacca.bridge.ring import COMMITTED, MISSING, PLANNED, PositionRing, Samples
 
@@ -94,6 +95,11 @@ class Playback:
             self._run(wet[low:high], position + low, source, generation, grid)
         self.counters.underrun_callbacks += self.counters.underrun_samples > underrun
         return wet
+
+    def join_gains(self, offset: int, count: int) -> npt.NDArray[np.float64]:
+        """Gains [count] of a take that joined away from its launch, from `offset` samples after its entry."""
+        gains: npt.NDArray[np.float64] = (np.arange(offset, offset + count) + 1.0) / self._join_samples
+        return np.minimum(gains, 1.0)
 
     @property
     def sounding(self) -> bool:

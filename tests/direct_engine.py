@@ -41,7 +41,7 @@ class DirectEngine:
             )
             welcome = protocol.Welcome(
                 session=1, model="fake", model_rate=MODEL_RATE, hop_samples=640, num_codebooks=4, publish="",
-                heartbeat_s=1e6, engine="test",
+                heartbeat_s=3600.0, engine="test",
             )  # fmt: skip
             self._put(welcome, None)
         elif self.session is not None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from attacca.bridge import demo, demo_measure
 from attacca.bridge.audiofile import AudioFileError
 from attacca.bridge.client_config import At
+from attacca.bridge.client_network import Arrival
 from attacca.bridge.demo import LEAD_BARS, DemoError, DemoOptions, run_demo, score_of
 from attacca.bridge.demo_material import load_material, parse_meter
 from attacca.bridge.drawing import mel_spectrogram
@@ -179,15 +180,30 @@ def test_start_error_is_measured_not_assumed(shift: int) -> None:
     recording = host.run(client, 20000, script=[(2000, At(offset=0, event=Trigger(take=0, position=0)))])
     marks = demo_measure.marks_of(client, recording, client.takes.records[0], Fraction(8000))
     assert marks.start is not None
-    if shift >= 0:
-        assert marks.start - nearest_sample(marks.bar_line) == shift
-    else:
-        assert marks.start == 8000 + shift + 3  # the client plays nothing before the launch
+    assert marks.start - nearest_sample(marks.bar_line) == shift
+
+
+def arrival(position: int, *, committed: bool, read_end: int) -> Arrival:
+    chunk = Chunk(
+        session=1, epoch=1, take=1, seq=0, position=position, ppq=0.0, samples=0, channels=1, first_frame=0,
+        frames=0, committed=committed,
+    )  # fmt: skip
+    return Arrival(at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=np.zeros((0, 1), np.float32))
 
 
 def test_control_latency_is_counted_to_the_first_chunk_planned_after() -> None:
-    assert demo_measure._control_latency_ms([], 0, 48000) is None
-    assert demo_measure._control_latency_ms([], None, 48000) is None
+    arrivals = [
+        arrival(1000, committed=False, read_end=0),
+        arrival(1000, committed=True, read_end=200),
+        arrival(2000, committed=False, read_end=400),
+        arrival(2000, committed=True, read_end=600),  # planned before the change: says nothing of it
+        arrival(3000, committed=False, read_end=700),
+        arrival(3000, committed=True, read_end=900),
+    ]
+    assert demo_measure._control_latency_ms(arrivals, 500, 1000) == 2500.0
+    assert demo_measure._control_latency_ms(arrivals, 300, 1000) == 1700.0
+    assert demo_measure._control_latency_ms(arrivals, 950, 1000) is None
+    assert demo_measure._control_latency_ms(arrivals, None, 1000) is None
 
 
 def test_spectrogram_finds_a_tone() -> None:
