@@ -49,6 +49,7 @@ class Size:
     seconds: float
     codec: tuple[str, ...]  # arguments of the codec's training
     decoder: tuple[str, ...]  # arguments of the decoder's training
+    export: tuple[str, ...] = ()  # arguments of the export
 
     def __post_init__(self) -> None:
         if self.songs < 1 or self.heldout < 1 or self.seconds < 2.0:
@@ -64,6 +65,7 @@ TINY = Size(
     seconds=12.0,
     codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
     decoder=("--tiny", "--codebook-size", "16"),
+    export=("--name", "ostinato-tiny"),
 )
 
 Runner = Callable[[Sequence[str]], int]
@@ -102,7 +104,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
         Stage(
             name="export",
             module="export.export_bundle",
-            arguments=("--codec", codec, "--decoder", decoder, "--out", bundle),
+            arguments=("--codec", codec, "--decoder", decoder, "--out", bundle, *size.export),
             result=root / "bundle" / "manifest.json",
         ),
     ]
