@@ -43,6 +43,7 @@ class Listener:
         self._resampler = Resampler(host_rate, model.codec.sample_rate)
         self._controller = controller
         self._host_rate = host_rate
+        self._listen_frames = config.listen_frames
         self._max_gap = ceil(config.max_gap_s * host_rate)
         self._max_pending = ceil(config.max_pending_s * host_rate)
         self._frame_samples = ceil(model.codec.hop_samples * host_rate / model.codec.sample_rate)
@@ -57,12 +58,12 @@ class Listener:
         return self.enqueued_samples - self.done_samples
 
     @property
-    def has_frame(self) -> bool:
-        """Whether what waits may complete a frame."""
+    def has_frames(self) -> bool:
+        """Whether what waits may complete as many frames as are heard at a time."""
         if self.timeline is None or self.pending_samples == 0:
             return self.pending_samples > 0
-        due = self.timeline.position_of_frame(self.generator.frontier + 1) + self._resampler.latency_samples
-        return self._expected + self.pending_samples >= due
+        due = self.timeline.position_of_frame(self.generator.frontier + self._listen_frames)
+        return self._expected + self.pending_samples >= due + self._resampler.latency_samples
 
     @property
     def end_position(self) -> int | None:

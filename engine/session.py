@@ -184,7 +184,7 @@ class Session:
             )
             if self.listener.pending_samples or any(self._may_fork(entry) for entry in self._waiting.values()):
                 jobs.append((min(starts / self._sample_rate, self._listen_slack_s()), LISTENING))
-        elif self.listener.has_frame:
+        elif self.listener.has_frames:
             jobs.append((self._listen_slack_s(), LISTENING))
         return jobs
 

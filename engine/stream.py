@@ -18,6 +18,7 @@ class StreamConfig:
     warm_frames: int = 16  # context decoded unheard before a take's first sample, so that there is no seam
     slice_s: float = 0.02  # aimed-at compute of one slice
     max_slice_frames: int = 16
+    listen_frames: int = 8  # heard at a time while no take waits; one costs codec and prefill nearly as much
     armed_ahead_s: float = 4.0  # a start further ahead than this is not yet worked for
     answer_lead_s: float = 0.4  # an answer stops listening this long before it starts
     emit_planned: bool = True  # send each chunk as a plan as soon as it is decoded
@@ -32,6 +33,7 @@ class StreamConfig:
             "first_chunk_frames": (1, 256),
             "warm_frames": (0, 256),
             "max_slice_frames": (1, 256),
+            "listen_frames": (1, 256),
         }
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -62,8 +64,8 @@ class Costs:
         return self._fitting(self.step_s)
 
     def listen_frames_per_slice(self) -> int:
-        """Frames to listen to that fit into a slice."""
-        return self._fitting(self.listen_frame_s)
+        """Frames to listen to that fit into a slice; at least as many as are heard at a time."""
+        return max(self._fitting(self.listen_frame_s), self._config.listen_frames)
 
     def _fitting(self, cost_s: float) -> int:
         fitting = self._config.max_slice_frames if cost_s <= 0.0 else int(self._config.slice_s / cost_s)

@@ -22,6 +22,8 @@ from .planner import Chunk, Planner, TakeMeters
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
 
+_RESTART_FRAMES = 12  # steps that a plan begun anew needs beyond its frames, about
+
 
 @dataclass(kw_only=True)
 class _State:
@@ -180,8 +182,10 @@ class Take:
             state.epoch = epoch
             if from_position is not None and state.committed_end is not None:
                 self._rewind(from_position)
-        if state.committed_end is None:
+        if state.committed_end is None and (epoch is not None or self._can_remake_start(changed, head)):
             self._arm(changed)
+        elif state.committed_end is None:
+            changed = max(changed, self._planner.frontier)
         elif epoch is not None or self._can_remake(state.committed_end - head):
             if state.planned is not None:
                 state.planned = replace(state.planned, sent=state.planned.sent and epoch is None)
@@ -260,6 +264,15 @@ class Take:
             state.planned, state.history = None, state.history[:index]
             state.committed_end = self._chunker.position
             state.short_next = True
+
+    def _can_remake_start(self, changed_frame: int, head: int) -> bool:
+        """Whether the first chunk of an armed take would still be there in time if it were made again."""
+        if not self._look_ahead.realtime:
+            return True
+        first = max(changed_frame, self._planner.context_end)
+        missing = self._chunker.last_frame_for(self._state.start) - first + _RESTART_FRAMES
+        needed = missing * self._costs.step_s * self._timeline.host_rate + self._look_ahead.remake_samples
+        return self._planner.frontier <= first or self._state.start - head >= needed
 
     def _can_remake(self, ahead_samples: int) -> bool:
         """Whether a plan can be dropped with so much committed, and the next chunk still be there in time."""

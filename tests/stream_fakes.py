@@ -204,8 +204,9 @@ class FixedController:
 
 
 def stream_config(**changes: Any) -> StreamConfig:
-    """Compute costs nothing under a frozen clock, so that look-ahead is one chunk and what the host takes."""
+    """Look-ahead is one chunk and what the host takes, as compute costs nothing; each frame is heard at once."""
     changes.setdefault("look_ahead", LookAheadConfig(initial_chunk_ms=0.0, min_ms=0.0))
+    changes.setdefault("listen_frames", 1)
     return StreamConfig(**changes)
 
 

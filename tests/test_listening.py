@@ -99,3 +99,16 @@ def test_listening_goes_on_during_takes() -> None:
     host.play(64000, steps_of)
     assert list(context(host)[:, 2]) == list(range(96000 // HOP))
     exact(host)
+
+
+def test_frames_are_heard_several_at_a_time_until_a_take_waits() -> None:
+    host = Host(32000, block=640, listen_frames=8)
+    heard = []
+    for _ in range(40):
+        host.play(640)
+        heard.append(len(context(host)))
+    assert heard == [1 + frames // 8 * 8 for frames in range(40)]
+    host.play(640 * 3)
+    host.engine.start(1, request(host.head + 3000, position=host.head))
+    host.drain()
+    assert len(context(host)) == 43  # and the rest as soon as a take needs it

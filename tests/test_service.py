@@ -148,12 +148,12 @@ def test_an_error_in_listening_restarts_it_only() -> None:
             return Deaf()
 
     host = Host(32000, model=DeafModel())
-    fresh = host.play(32000)
-    assert [type(event) for event in fresh] == [ListeningRestarted] * 2
+    fresh = host.play(64000)
+    assert {type(event) for event in fresh} == {ListeningRestarted}
     assert fresh[0].reason == "error: MemoryError: made to fail"
-    host.engine.start(1, request(40000, position=32000, end_position=45000))
+    host.engine.start(1, request(70000, position=64000, end_position=75000))
     host.play(16000)
-    assert host.heard()[0] == 40000
+    assert host.heard()[0] == 70000
     assert len(host.heard()[1]) == 5000
 
 

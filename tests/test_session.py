@@ -278,6 +278,27 @@ def test_new_epoch_before_the_start_arms_again() -> None:
     assert [e.epoch for e in host.events if isinstance(e, TakeStarted)] == [1, 2]
 
 
+@pytest.mark.parametrize(("step_s", "remade"), [(0.001, True), (0.05, False)])
+def test_a_change_just_before_the_start_does_not_make_it_late(step_s: float, remade: bool) -> None:
+    host = Host(48000)
+    host.engine.set_realtime(1, True)
+    host.play(48000)
+    start = 48000 + 24000
+    host.engine.start(1, request(start, position=48000))
+    host.drain()
+    host.play(4000)
+    host.engine._costs.step_s = step_s
+    host.controller.bpm = lambda positions: np.full(len(positions), 60.0)
+    host.engine.replan(1, None)
+    fresh = host.drain()
+    assert any(isinstance(event, ChunkEvent) for event in fresh) == remade
+    host.play(40000)
+    first = exact(host)[0]
+    assert first == start
+    (mark,) = set(marks(host.chunks()[-1:]).values())
+    assert (set(marks(host.chunks()[:1]).values()) == {mark}) == remade
+
+
 def test_rearm_moves_a_start_that_does_not_sound() -> None:
     host = Host(48000)
     host.play(48000)
