@@ -61,7 +61,9 @@ class StreamingPhase:
 
     def __init__(self, config: SpectralConfig, noise: npt.NDArray[np.complex128]) -> None:
         self.config = config
-        bins, hop, window = config.num_bins, config.sub_hop_samples, config.window_samples
+        hop, window = config.sub_hop_samples, config.window_samples
+        # Phases of single bins only, and of one more, for the difference along frequency.
+        self._bins = bins = min(config.linear_bins + 1, config.num_bins)
         self._noise = noise
         self._silence = math.log(config.floor)
         self._time_slope = hop * window / config.gamma / 2.0  # central difference along frequency
@@ -69,15 +71,14 @@ class StreamingPhase:
         self._frequency_slope = -config.gamma / window / (2.0 * hop) / 2.0  # central along time, mean of two bins
         self._tilt = -1e-7 * np.arange(bins)  # breaks ties, so that every plateau has one peak
         # The formulas are for a window centred on time 0; the spectrum counts time from the window's start.
-        self._centre = np.where(np.arange(bins) % 2, -1.0, 1.0)
+        self._centre = np.where(np.arange(config.linear_bins) % 2, -1.0, 1.0)
         self.reset()
 
     def reset(self) -> None:
-        bins = self.config.num_bins
-        self._before = np.full(bins, self._silence)
-        self._now = np.full(bins, self._silence)
+        self._before = np.full(self.config.num_bins, self._silence)
+        self._now = self._before.copy()
         self._advance = self._carrier.copy()
-        self._phase = np.zeros(bins)
+        self._phase = np.zeros(self._bins)
         self._count = 0
 
     def snapshot(self) -> tuple[object, ...]:
@@ -92,21 +93,22 @@ class StreamingPhase:
 
     def push(self, log_amplitude: Double) -> npt.NDArray[np.complex128]:
         """Log amplitudes [bins] of the next sub-frame -> spectrum [bins] of the one before it."""
-        before, now = self._before, self._now
+        bins, linear = self._bins, self.config.linear_bins
+        before, now = self._before[:bins], self._now[:bins]
         advance = self._carrier.copy()
         advance[1:-1] += self._time_slope * (now[2:] - now[:-2])
         along_time = self._phase + 0.5 * (self._advance + advance)
-        rise = log_amplitude - before
+        rise = log_amplitude[:bins] - before
         along_frequency = np.zeros(len(now))
         np.cumsum((rise[1:] + rise[:-1]) * self._frequency_slope, out=along_frequency[1:])
         base = self._anchors(before, now, along_time - along_frequency)
         phase = along_frequency + base
         self._phase = phase - 2.0 * np.pi * np.round(phase / (2.0 * np.pi))
-        self._before, self._now, self._advance = now, log_amplitude, advance
+        amplitude = np.maximum(np.exp(self._now) - self.config.floor, 0.0)
+        self._before, self._now, self._advance = self._now, log_amplitude, advance
 
-        amplitude = np.maximum(np.exp(now) - self.config.floor, 0.0)
-        spectrum: npt.NDArray[np.complex128] = (amplitude * self._centre) * np.exp(1j * self._phase)
-        linear = self.config.linear_bins
+        spectrum = np.empty(self.config.num_bins, np.complex128)
+        spectrum[:linear] = (amplitude[:linear] * self._centre) * np.exp(1j * self._phase[:linear])
         spectrum[linear:] = amplitude[linear:] * self._noise[self._count % len(self._noise)]
         self._count += 1
         return spectrum

@@ -21,7 +21,7 @@ from attacca.training.codec_model import Block, CodecConfig, CodecNet, tiny_conf
 from attacca.training.codec_train import State
 from attacca.training.quantizer import Quantizer, fit_quantizer
 
-BLOCK_FRAMES = 4
+BLOCK_FRAMES = 8  # reading the weights is what costs: eight frames take little longer than one
 ENCODER_FILE = "codec_encoder.onnx"
 DECODER_FILE = "codec_decoder.onnx"
 
