@@ -152,7 +152,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     hop_samples: Count
     num_codebooks: Count
     publish: Text  # address of the PUB socket
-    heartbeat_s: float
+    heartbeat_s: Annotated[float, Meta(gt=0, le=3600)]
     engine: Name  # engine version
 
 
@@ -199,8 +199,8 @@ class Status(Message, tag="status", frozen=True):
     rtf_decoder: float = 0.0
     rtf_codec: float = 0.0
     rtf_total: float = 0.0
-    lookahead_samples: int = 0
-    control_latency_samples: int = 0
+    lookahead_samples: Count = 0
+    control_latency_samples: Count = 0
     late_chunks: Count = 0
     dropped_messages: Count = 0
     bad_messages: Count = 0

@@ -24,6 +24,7 @@ from .midi import open_port
 from .osc import OscPort
 from .protocol import Welcome
 from .queues import Inbox, Outside
+from .triggers import MAX_TAKES
 from .worker import Worker
 
 _JOIN_S: Final = 5.0
@@ -59,7 +60,7 @@ class Server:
         if make_engine is None:
 
             def make_engine() -> Engine:
-                return Engine(model, max_sessions=config.max_sessions, max_takes=2 * config.max_sessions)
+                return Engine(model, max_sessions=config.max_sessions, max_takes=MAX_TAKES * config.max_sessions)
 
         self._inbox = Inbox()
         self._stop = threading.Event()

@@ -74,6 +74,7 @@ class Session:
         self._status_due = True
         self._replan_from: int | None = None
         self._outside_take: int | None = None
+        self._outside = False  # a command from elsewhere is being handled: its faults are not the client's
         self.attach(engine)
 
     def attach(self, engine: Engine) -> None:
@@ -93,7 +94,7 @@ class Session:
     # --- commands -----------------------------------------------------------------------------------------------
 
     def receive(self, message: Any, payload: bytes, now: float) -> None:
-        """A valid message of the client. Engine failures propagate; the client's faults are answered."""
+        """A valid message of the client, whose faults are answered; what else fails is raised."""
         try:
             if isinstance(message, Audio):
                 self._audio(message, payload, now)
@@ -115,6 +116,7 @@ class Session:
     def outside(self, name: str, arguments: tuple[Any, ...], now: float) -> None:
         """A command from OSC or a MIDI port, at the stream position where the client should be by now."""
         position = self.position(now)
+        self._outside = True
         try:
             if name == "param":
                 self.set(arguments[0], arguments[1], position)
@@ -132,6 +134,8 @@ class Session:
                 self._act(self.takes.release(take, position, quantized=quantized))
         except (TriggerError, MidiError) as error:
             self._refuse("outside", str(error))
+        finally:
+            self._outside = False
 
     def position(self, now: float) -> int:
         """Where the client's stream should be by now; as last heard while it renders offline."""
@@ -319,8 +323,8 @@ class Session:
                 "rtf_decoder": event.rtf_decoder,
                 "rtf_codec": event.rtf_codec,
                 "rtf_total": event.rtf_total,
-                "lookahead_samples": event.look_ahead_samples,
-                "control_latency_samples": event.control_latency_samples,
+                "lookahead_samples": min(event.look_ahead_samples, 2**31),
+                "control_latency_samples": min(event.control_latency_samples, 2**31),
                 "late_chunks": event.late_chunks,
             }
             self._status_due = True
@@ -362,11 +366,11 @@ class Session:
         self._out(codes, payload, topic="codes", to_owner=self.hello.want is not Want.PCM, epoch=event.epoch)
 
     def error(self, code: str, text: str) -> None:
-        """Tells the client what went wrong."""
-        self._out(Error(code=code, text=text[:512]))
+        """Tells the client (OSC alone, if that was the cause) what went wrong."""
+        self._out(Error(code=code, text=text[:512]), to_owner=not self._outside)
 
     def _refuse(self, code: str, text: str) -> None:
-        self.counts[f"refused: {code}"] += 1
+        self.counts[f"{'outside' if self._outside else 'refused'}: {code}"] += 1
         self.error(code, text)
 
     def _send_status(self) -> None:

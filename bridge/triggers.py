@@ -15,6 +15,7 @@ from .protocol import Late, Mode
 from .transport import Change, Launch, Timeline, nearest_sample, quantum_of
 
 MIDI_TAKES_FROM = 1 << 52  # take numbers of keys and OSC; clients number their own takes below
+MAX_TAKES = 4  # of a session
 _SUSTAIN, _ALL_SOUND_OFF, _RESET, _ALL_NOTES_OFF = 64, 120, 121, 123
 
 
@@ -132,7 +133,9 @@ class Takes:
         return "listening", None
 
     def trigger(self, ask: Ask) -> list[Action]:
-        """Starts a take, or arms it while the host stands still. TriggerError if its number is in use."""
+        """Starts a take, or arms it while the host stands still. TriggerError: number in use, or full."""
+        if len(self._takes) >= MAX_TAKES:
+            raise TriggerError(f"{MAX_TAKES} takes are under way in this session, no more are allowed")
         if ask.take in self._takes:
             raise TriggerError(f"take {ask.take} is already there; release it, or use another number")
         self._takes[ask.take] = _Take(ask=ask)

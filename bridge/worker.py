@@ -1,8 +1,8 @@
 """Worker: the decode thread. Commands in their order, then one slice of the engine's work, again and again.
 
-Between the endpoints' queues and the engine. If anything in it fails that is no session's fault, the engine is made
-anew, every session is opened again without its takes and told so, and the crash is counted; CRASHES within a minute
-end the server.
+Between the endpoints' queues and the engine. What fails in one session's handling opens that session again, without
+its takes. What fails elsewhere has the engine made anew and every session opened again. Either is counted and told;
+CRASHES of the engine within a minute end the server.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from attacca.engine.service import Engine
@@ -71,12 +72,13 @@ class Worker:
         for command in self._inbox.take(0.0 if busy else self._patience_s()):
             self._handle(command)
         now = self._clock()
-        for session in self._sessions.values():
-            session.flush(now)
+        for session in list(self._sessions.values()):
+            self._guard(session, partial(session.flush, now))
         events = self._engine.work()
         for event in events:
             if event.session in self._sessions:
-                self._sessions[event.session].event(event)
+                session = self._sessions[event.session]
+                self._guard(session, partial(session.event, event))
         return bool(events)
 
     def _patience_s(self) -> float:
@@ -95,7 +97,7 @@ class Worker:
             if session is None:
                 self.counts["outside without session"] += 1
             else:
-                session.outside(command.name, command.arguments, now)
+                self._guard(session, partial(session.outside, command.name, command.arguments, now))
         elif isinstance(command, Received | RoundTrip):
             session = self._sessions.get(command.session)
             if session is None:
@@ -103,7 +105,7 @@ class Worker:
             elif isinstance(command, RoundTrip):
                 session.round_trip(command.seconds)
             else:
-                session.receive(command.message, command.payload, now)
+                self._guard(session, partial(session.receive, command.message, command.payload, now))
 
     def _open(self, command: Opened, now: float) -> None:
         self._close(command.session)
@@ -142,15 +144,28 @@ class Worker:
         if len(self._crashes_s) >= CRASHES:
             return False
         self._engine = self._make_engine()
-        for number, session in list(self._sessions.items()):
-            try:
-                session.attach(self._engine)
-            except Exception as again:
-                _log.error("session %d could not be opened again: %s", number, again)
-                del self._sessions[number]
-                self._send(Outgoing(session=number, message=Error(code="open", text=str(again)[:512])))
-            else:
-                session.error(
-                    "engine", f"the engine failed ({type(error).__name__}); it was started anew, takes ended"
-                )
+        for session in list(self._sessions.values()):
+            self._reopen(session, error)
         return True
+
+    def _guard(self, session: Session, act: Callable[[], None]) -> None:
+        """Does something for one session; if that fails, opens it again: others shall not suffer for it."""
+        try:
+            act()
+        except Exception as error:
+            self.counts["session failures"] += 1
+            _log.error("session %d failed: %s", session.number, error, exc_info=error)
+            self._engine.close(session.number)
+            self._reopen(session, error)
+
+    def _reopen(self, session: Session, error: Exception) -> None:
+        try:
+            session.attach(self._engine)
+        except Exception as again:
+            _log.error("session %d could not be opened again: %s", session.number, again)
+            del self._sessions[session.number]
+            session.error("open", str(again))
+        else:
+            session.error(
+                "engine", f"the engine failed ({type(error).__name__}); takes ended, listening began anew"
+            )

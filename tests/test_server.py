@@ -282,6 +282,31 @@ def test_a_failed_engine_is_made_anew_and_sessions_told() -> None:
         client.close()
 
 
+def test_what_fails_in_one_session_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Touchy(Engine):
+        def listen(self, session: int, position: int, pcm: Any) -> None:
+            if pcm.any():
+                raise ArithmeticError("as told")
+            super().listen(session, position, pcm)
+
+    with make_server(make_engine=lambda: Touchy(FakeModel())) as server:
+        good, bad = PlainClient(server.ready.address), PlainClient(server.ready.address)
+        good.hello()
+        bad.hello()
+        good.play(30)
+        good.send(Trigger(take=1, position=good.position, quantum_bars=0.25))
+        good.play(50)
+        bad.send(protocol.Audio(position=0, frames=1, channels=1), b"\0\0\0\x3f")
+        assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "engine"
+        good.play(50)
+        assert len(good.chunks()) > 2
+        assert not good.errors()
+        assert server.counts()["session failures"] == 1
+        assert server.counts()["crashes"] == 0
+        good.close()
+        bad.close()
+
+
 def test_an_engine_that_only_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Breaking, "always", True)
     server = make_server(make_engine=lambda: Breaking(FakeModel())).start()
