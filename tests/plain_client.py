@@ -91,8 +91,13 @@ class PlainClient:
         }
         self.send(Transport(**(fields | changes)))
 
-    def play(self, blocks: int, *, pace_s: float = 0.002, transport: bool = True) -> None:
-        """Audio of silence, a snapshot every ten blocks, faster than time."""
+    def take(self, trigger: protocol.Trigger) -> None:
+        """Triggers, and waits for the first plan: a loaded machine shall not make the take late."""
+        self.send(trigger)
+        self.until(lambda m: isinstance(m, Chunk) and m.take == trigger.take)
+
+    def play(self, blocks: int, *, pace_s: float = 0.001, transport: bool = True) -> None:
+        """Audio of silence, a snapshot every ten blocks; as fast as the take that sounds, if one does, follows."""
         silence = np.zeros(BLOCK * self.channels, "<f4").tobytes()
         for number in range(blocks):
             if transport and number % 10 == 0:
@@ -101,6 +106,18 @@ class PlainClient:
             self.position += BLOCK
             time.sleep(pace_s)
             self.pump()
+            if number % 10 == 9:
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Waits, as an offline host does, until what sounds is there up to the play head."""
+        deadline = time.monotonic() + 10.0
+        while time.monotonic() < deadline:
+            own = [c for c, _ in self.chunks() if c.epoch == self.epoch]
+            if not own or own[-1].last or own[-1].position + own[-1].samples > self.position:
+                return
+            self.pump(0.01)
+        raise AssertionError(f"no audio for {self.position}; the last was {own[-1]}")
 
     def chunks(self, *, committed: bool = True) -> list[tuple[Chunk, np.ndarray[Any, Any]]]:
         return [

@@ -36,7 +36,7 @@ def good(server: Server) -> Iterator[PlainClient]:
     client = PlainClient(server.ready.address)
     client.hello()
     client.play(30)
-    client.send(Trigger(take=1, position=client.position, quantum_bars=0.25))
+    client.take(Trigger(take=1, position=client.position, quantum_bars=0.25))
     client.play(60)
     yield client
     client.close()

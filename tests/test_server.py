@@ -51,7 +51,7 @@ def test_a_take_starts_on_the_bar_line_and_ends_there(client: PlainClient) -> No
     welcome = client.hello()
     assert (welcome.model_rate, welcome.hop_samples, welcome.num_codebooks) == (32000, 640, 4)
     client.play(100)
-    client.send(Trigger(take=7, position=client.position - 3, seed=5))
+    client.take(Trigger(take=7, position=client.position - 3, seed=5))
     client.play(250)
     client.send(Release(take=7, position=client.position, quantized=True))
     client.play(80)
@@ -76,7 +76,7 @@ def test_a_take_starts_on_the_bar_line_and_ends_there(client: PlainClient) -> No
 def test_stop_cancels_and_no_stale_chunk_follows(client: PlainClient) -> None:
     client.hello()
     client.play(60)
-    client.send(Trigger(take=1, position=client.position, quantum_bars=0.25))
+    client.take(Trigger(take=1, position=client.position, quantum_bars=0.25))
     client.play(100)
     assert client.chunks()
     client.transport(playing=False, epoch=2)
@@ -95,7 +95,7 @@ def test_stop_cancels_and_no_stale_chunk_follows(client: PlainClient) -> None:
 def test_a_new_epoch_goes_on_at_its_position(client: PlainClient, what: str) -> None:
     client.hello()
     client.play(60)
-    client.send(Trigger(take=1, position=client.position, quantum_bars=0.25))
+    client.take(Trigger(take=1, position=client.position, quantum_bars=0.25))
     client.play(120)
     first = client.chunks()[0][0]
     assert first.position == 48000
@@ -119,11 +119,13 @@ def test_a_new_epoch_goes_on_at_its_position(client: PlainClient, what: str) -> 
 def test_a_pending_take_moves_with_the_tempo(client: PlainClient) -> None:
     client.hello()
     client.play(40)
-    client.send(Trigger(take=1, position=client.position))
+    client.take(Trigger(take=1, position=client.position))
     client.play(20)
+    client.heard.clear()
     client.epoch = 2
     at = client.position  # 28800: ppq 1.2; 2.8 quarters to go, at 60 BPM
     client.transport(bpm=60.0)
+    client.until(lambda m: isinstance(m, Chunk) and m.epoch == 2)
     for _ in range(30):
         client.play(10, transport=False)
     client.until(lambda m: isinstance(m, Chunk) and m.committed)
@@ -139,6 +141,7 @@ def test_a_trigger_while_the_host_stands_still_waits_for_it(client: PlainClient)
     client.epoch = 2
     start = client.position
     client.transport(ppq=3.0)
+    client.until(lambda m: isinstance(m, Chunk))
     client.play(120, transport=False)
     client.until(lambda m: isinstance(m, Chunk) and m.committed)
     assert client.chunks()[0][0].position == start + 24000  # ppq 4
@@ -149,8 +152,9 @@ def test_fill_and_answer_end_by_themselves(client: PlainClient, mode: Mode) -> N
     client.hello()
     client.play(20)
     client.send(Trigger(take=1, position=client.position, mode=mode, bars=1, quantum_bars=0.5))
-    for _ in range(7):
-        client.play(100, pace_s=0.001)
+    client.play(250 if mode is Mode.ANSWER else 10)  # an answer listens until 0.4 s before it starts
+    client.until(lambda m: isinstance(m, Chunk))
+    client.play(350)
     last = client.until(lambda m: isinstance(m, Chunk) and m.last)
     start = 48000 + (BAR if mode is Mode.ANSWER else 0)
     assert client.chunks()[0][0].position == start
@@ -183,7 +187,7 @@ def test_listeners_choose_what_they_hear(server: Server, client: PlainClient) ->
     time.sleep(0.2)
     client.hello()
     client.play(50)
-    client.send(Trigger(take=3, position=client.position, quantum_bars=None, quantum_ppq=0.25))
+    client.take(Trigger(take=3, position=client.position, quantum_bars=None, quantum_ppq=1.0))
     client.play(100)
     kinds: dict[bytes, type] = {b"pcm/": Chunk, b"codes/": CodesChunk, b"status/": Status}
     codes = b""
@@ -210,6 +214,7 @@ def test_osc_controls_and_hears_status(server: Server, client: PlainClient) -> N
         osc.sendto(build("/attacca/subscribe", "si", ("127.0.0.1", osc.getsockname()[1])), target)
         osc.sendto(build("/attacca/param/quantum", "f", (3.0,)), target)
         osc.sendto(build("/attacca/trigger", "", ()), target)
+        client.until(lambda m: isinstance(m, Chunk))
         client.play(150)
         heard: dict[str, list[Any]] = {}
         while "/attacca/status/take" not in heard:
@@ -230,7 +235,7 @@ def test_the_same_routing_id_reopens_its_session(server: Server) -> None:
     second = PlainClient(server.ready.address, routing_id=b"plugin-1")
     assert second.hello().session == session
     second.play(30)
-    second.send(Trigger(take=1, position=second.position, quantum_bars=0.25))
+    second.take(Trigger(take=1, position=second.position, quantum_bars=0.25))
     second.play(100)
     assert second.chunks()[0][0].position == 24000
     assert server.counts()["reopened"] == 1
@@ -275,7 +280,7 @@ def test_a_failed_engine_is_made_anew_and_sessions_told() -> None:
         client.play(30)
         assert client.until(lambda m: isinstance(m, protocol.Error)).code == "engine"
         client.heard.clear()
-        client.send(Trigger(take=1, position=client.position, quantum_bars=0.25))
+        client.take(Trigger(take=1, position=client.position, quantum_bars=0.25))
         client.play(100)
         assert client.chunks()
         assert server.counts()["crashes"] == 1
@@ -294,7 +299,7 @@ def test_what_fails_in_one_session_stays_there(monkeypatch: pytest.MonkeyPatch) 
         good.hello()
         bad.hello()
         good.play(30)
-        good.send(Trigger(take=1, position=good.position, quantum_bars=0.25))
+        good.take(Trigger(take=1, position=good.position, quantum_bars=0.25))
         good.play(50)
         bad.send(protocol.Audio(position=0, frames=1, channels=1), b"\0\0\0\x3f")
         assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "engine"
