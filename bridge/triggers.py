@@ -178,6 +178,8 @@ class Takes:
             if held.launch is not None and position > held.launch.position:
                 ppq = self.timeline.ppq_at(position) if self.timeline.segments else held.launch.ppq
                 held.launch = Launch(ppq=ppq, position=position)
+                if held.ask.late is Late.WAIT and held.end is not None and self.timeline.playing:
+                    held.end = self._bars_on(held.launch, held.ask.bars)  # the engine moved it likewise
 
     def ended(self, take: int) -> None:
         """The engine's word that a take is over."""

@@ -19,7 +19,7 @@ from pythonosc.osc_message import OscMessage
 from attacca.bridge import protocol
 from attacca.bridge.endpoints import BindError, EndpointConfig, is_local
 from attacca.bridge.osc import build
-from attacca.bridge.protocol import Chunk, CodesChunk, Mode, Param, Release, Status, Trigger, Welcome
+from attacca.bridge.protocol import Chunk, CodesChunk, Late, Mode, Param, Release, Status, Trigger, Welcome
 from attacca.bridge.server import Server, serve
 from attacca.bridge.worker import CRASHES
 from attacca.engine.fake import FakeModel
@@ -159,6 +159,33 @@ def test_fill_and_answer_end_by_themselves(client: PlainClient, mode: Mode) -> N
     start = 48000 + (BAR if mode is Mode.ANSWER else 0)
     assert client.chunks()[0][0].position == start
     assert last.position + last.samples == start + BAR
+
+
+@pytest.mark.parametrize("late", list(Late))
+def test_a_start_that_cannot_be_met(client: PlainClient, late: Late) -> None:
+    client.hello()
+    client.play(99)
+    wanted = 48000  # a sixteenth, 480 samples on: nearer than the host's own stride
+    client.take(Trigger(take=1, position=wanted - 5, quantum_bars=None, quantum_ppq=0.25, late=late))
+    client.play(60)
+    started = client.chunks()[0][0].position
+    assert started > wanted
+    if late is Late.WAIT:
+        assert started % 6000 == 0
+    else:
+        assert started < wanted + 6000
+    shown = [m.start_position for m, _ in client.heard if isinstance(m, Status) and m.state == "playing take 1"]
+    assert shown[-1] == started
+
+
+def test_a_vamp_goes_on_until_it_is_released(client: PlainClient) -> None:
+    client.hello()
+    client.play(20)
+    client.take(Trigger(take=1, position=client.position, mode=Mode.VAMP, bars=1, quantum_bars=0.25))
+    client.play(350)
+    client.send(Release(take=1, position=client.position + 100))
+    last = client.until(lambda m: isinstance(m, Chunk) and m.last)
+    assert last.position + last.samples == client.position + 100
 
 
 def test_parameters_replan_coalesced_and_clamped(server: Server, client: PlainClient) -> None:

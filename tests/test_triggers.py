@@ -171,6 +171,17 @@ def test_what_sounds_ahead_of_the_play_head_is_still_moved() -> None:
     assert found.describe(72000) == ("playing take 1", 1)
 
 
+def test_a_wait_moves_its_end_too() -> None:
+    found = takes()
+    found.trigger(Ask(take=1, position=10, mode=Mode.FILL, bars=1, late=Late.WAIT))
+    found.trigger(Ask(take=2, position=10, mode=Mode.FILL, bars=1, late=Late.JOIN))
+    found.started(1, 2 * BAR)
+    found.started(2, BAR + 500)
+    at = 2 * BAR + 24000
+    actions = feed(found, epoch=2, position=at, ppq=Fraction(9), bar_ppq=Fraction(8), bpm=Fraction(60))
+    assert actions == [Replan(position=at), End(take=1, position=at + 3 * 48000)]
+
+
 def test_held_and_stale_snapshots_do_nothing() -> None:
     found = takes()
     found.trigger(Ask(take=1, position=10))
