@@ -232,6 +232,8 @@ def train_codec(
         if stage != state.stage:
             state.stage, state.elapsed_s, state.updates, state.optimizer = stage, 0.0, 0, None
         if stage == "fit":
+            if state.quantizer is not None:
+                continue  # tokens may hang on it already
             freeze(state)
             fit_stage(state, recipe, train)
             state.record(evaluate(state, heldout))
