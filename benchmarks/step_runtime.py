@@ -27,7 +27,7 @@ from attacca.export.calibrate import calibrate_cache, forced_logits
 from attacca.export.decoder import DecoderExport, build_decoder
 from attacca.export.tiny import random_decoder
 
-CODEBOOKS, SIZE, WINDOW, WARM_UP = 4, 1024, 500, 30
+CODEBOOKS, SIZE, WARM_UP = 4, 1024, 30
 PATTERN = make_pattern("stack-delay", CODEBOOKS, p=3)
 VARIANTS = [("fp32", 32), ("int8", 32), ("int8", 8), ("int4", 32)]
 
@@ -40,7 +40,7 @@ class Noise:
         return np.stack([np.random.default_rng(t).standard_normal(WIDTH) for t in frames]).astype(np.float32)
 
 
-def manifest(layers: int, dim: int, precision: str, kv_bits: int) -> Manifest:
+def manifest(layers: int, dim: int, precision: str, kv_bits: int, window: int) -> Manifest:
     return Manifest(
         format_version=1,
         name="random",
@@ -50,7 +50,7 @@ def manifest(layers: int, dim: int, precision: str, kv_bits: int) -> Manifest:
         hop_samples=640,
         num_codebooks=CODEBOOKS,
         codebook_size=SIZE,
-        window_frames=WINDOW,
+        window_frames=window,
         pattern=PatternSection(name=PATTERN.name, p=PATTERN.p),
         conditioning=this_conditioning(),
         decoder=DecoderSection(
@@ -63,13 +63,13 @@ def manifest(layers: int, dim: int, precision: str, kv_bits: int) -> Manifest:
 
 def measure(runtime: StepRuntime, steps: int) -> dict[str, float]:
     """Milliseconds of a step at a full window, Python and all, and of a prefilled row."""
-    decoder = PatternDecoder(runtime, PATTERN)
-    codes = np.random.default_rng(0).integers(0, SIZE, (WINDOW, CODEBOOKS)).astype(np.uint16)
-    conditions = Noise().rows(0, WINDOW)
+    decoder, window = PatternDecoder(runtime, PATTERN), runtime.shape.window
+    codes = np.random.default_rng(0).integers(0, SIZE, (window, CODEBOOKS)).astype(np.uint16)
+    conditions = Noise().rows(0, window)
     began = time.process_time()
     decoder.listen(codes, conditions)
-    prefill_ms = (time.process_time() - began) * 1e3 / WINDOW
-    sampling, horizon = Sampling(guidance=2.0), WINDOW + WARM_UP + 2 * steps
+    prefill_ms = (time.process_time() - began) * 1e3 / window
+    sampling, horizon = Sampling(guidance=2.0), window + WARM_UP + 2 * steps
     source = Noise()
     decoder.plan(horizon, source, sampling, max_steps=WARM_UP)
     wall, processor = [], []
@@ -97,7 +97,7 @@ def distance(runtime: StepRuntime, exact: StepRuntime) -> float:
     return float(np.sqrt(np.mean(apart**2)) / np.sqrt(np.mean(np.stack(list(far.values())) ** 2)))
 
 
-def run(size: str, steps: int, threads: list[int]) -> list[dict[str, Any]]:
+def run(size: str, window: int, steps: int, threads: list[int]) -> list[dict[str, Any]]:
     layers, dim = (int(part) for part in size.split("x"))
     hidden = round(dim * 8 / 3 / 64) * 64
     weights = random_decoder(layers=layers, dim=dim, hidden=hidden, num_codebooks=CODEBOOKS, codebook_size=SIZE)
@@ -105,9 +105,9 @@ def run(size: str, steps: int, threads: list[int]) -> list[dict[str, Any]]:
     exact: StepRuntime | None = None
     scales = None
     for precision, kv_bits in VARIANTS:
-        options = DecoderExport(heads=dim // 64, window_frames=WINDOW, precision=precision, kv_bits=kv_bits)
+        options = DecoderExport(heads=dim // 64, window_frames=window, precision=precision, kv_bits=kv_bits)
         graph = build_decoder(weights, options, scales if kv_bits == 8 else None).SerializeToString()
-        described = manifest(layers, dim, precision, kv_bits)
+        described = manifest(layers, dim, precision, kv_bits, window)
         runtime = StepRuntime(graph, described)
         if exact is None:
             exact, scales = runtime, calibrate_cache(runtime, PATTERN, Noise(), frames=64)
@@ -115,7 +115,13 @@ def run(size: str, steps: int, threads: list[int]) -> list[dict[str, Any]]:
         for count in threads:
             for spinning in (False, True) if count > 1 else (False,):
                 timed = StepRuntime(graph, described, threads=count, spinning=spinning)
-                row = {"size": size, "precision": precision, "kv_bits": kv_bits, "threads": count}
+                row: dict[str, Any] = {
+                    "size": size,
+                    "window": window,
+                    "precision": precision,
+                    "kv_bits": kv_bits,
+                    "threads": count,
+                }
                 row |= {"spinning": spinning, "megabytes": len(graph) / 1e6, "logit_distance": apart}
                 row |= measure(timed, steps)
                 rows.append(row)
@@ -127,15 +133,16 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", nargs="+", default=["6x384", "8x512"], help="layers x dim")
+    parser.add_argument("--window", type=int, default=500, help="attention window in frames")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    print("size | weights | cache | threads | spinning | MB | logits | wall p10 p50 p95 | cpu p50 | prefill | fork")
-    rows = [row for size in arguments.size for row in run(size, arguments.steps, arguments.threads)]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    print("size, window, weights, cache, threads, spinning, MB, logits, wall p10 p50 p95, cpu p50, prefill, fork")
+    rest = (arguments.window, arguments.steps, arguments.threads)
+    rows = [row for size in arguments.size for row in run(size, *rest)]
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    commit = revision.stdout.strip()
     machine = {"processor": platform.processor(), "python": platform.python_version(), "commit": commit}
     machine |= {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
     if arguments.out is not None:
