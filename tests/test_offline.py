@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,24 @@ def test_the_fake_backend_is_placed_exactly(rate: int, delay: int) -> None:
     position, pcm = host.heard()
     assert (position, position + len(pcm)) == (rate + 4321, rate * 2)
     assert np.abs(pcm - host.model_index(position, len(pcm))).max() < (0.5 if rate != 32000 else 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_minutes_of_a_real_decoder_stay_flat() -> None:
+    host = Host(48000, model=tiny(), block=4800)
+    host.play(48000)
+    host.engine.start(1, request(60000, position=48000, sampling=Sampling(seed=1)))
+    kept = []
+    for minute in range(10):
+        if minute in (1, 8):
+            tracemalloc.start()
+        host.play(60 * 48000)
+        host.events.clear()
+        if minute in (1, 8):
+            kept.append(tracemalloc.get_traced_memory()[0])
+            tracemalloc.stop()
+    assert kept[1] < 1.2 * kept[0] + 500_000
+    take = host.engine._sessions[1].takes[1]
+    assert take.meters.late_chunks == 0
+    assert take.meters.generated_frames == pytest.approx(600 * 50, abs=40)
