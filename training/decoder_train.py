@@ -1,8 +1,8 @@
 """Training of the decoder on tokens and labels; the last step before export.
 
 Reads DATA/tokens/{train,heldout}/NNNNN.npy and the labels beside the songs; writes RUN/decoder.pt (all that is
-needed to go on, averaged weights under "ema") and RUN/log.jsonl. The learning rate follows a cosine over --minutes of
-training time, summed over resumed runs, so the recipe fits any machine. On a CPU, processes of one core each share
+needed to go on, averaged weights under "ema") and RUN/log.jsonl. The learning rate follows a cosine over --minutes
+of training time, summed over resumed runs, so the recipe fits any machine. On a CPU, processes of one core each share
 the batches (training/helpers.py).
 """
 
@@ -198,6 +198,11 @@ class Trainer:
         torch.save(values, partial)
         partial.replace(path)
 
+    def close(self) -> None:
+        """Ends the helpers."""
+        for helper in self.helpers:
+            helper.close()
+
     def load(self, path: Path) -> None:
         """Continues from a checkpoint of the same sizes. Raises OSError, ValueError or RuntimeError."""
         values = torch.load(path, map_location=self.device, weights_only=True)
@@ -317,7 +322,10 @@ def main(
     console = Console()
     parameters = sum(weight.numel() for weight in trainer.model.parameters())
     console.print(f"{parameters / 1e6:.1f} M parameters, {songs.total_frames} frames, {trainer.device}")
-    train(trainer, songs, heldout, run, say=lambda text: console.print(text, highlight=False, markup=False))
+    try:
+        train(trainer, songs, heldout, run, say=lambda text: console.print(text, highlight=False, markup=False))
+    finally:
+        trainer.close()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Processes that compute gradients of their share of a batch, each on one core, over shared weights.
 
-Used by training/decoder_train.py on a CPU. They meet the trainer once per update, where threads inside each operation
-would meet hundreds of times: on a machine that has other work to do, that is the difference between waiting and not.
+Used by training/decoder_train.py on a CPU. They meet the trainer once per update, where threads inside each
+operation would meet hundreds of times: on a machine that has other work to do, most of that is waiting.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Helper:
         self._pipe.send(arguments)
 
     def finish(self) -> Tensor:
-        """Waits, adds the share's gradients to the model's, gives its losses. Raises EOFError if the process died."""
+        """Waits, adds the share's gradients to the model's, gives its losses. EOFError if the process died."""
         losses = self._pipe.recv()
         if isinstance(losses, str):
             raise RuntimeError(f"gradient helper failed: {losses}")
@@ -73,4 +73,7 @@ def _serve(
                 gradient.copy_(weight.grad if weight.grad is not None else torch.zeros_like(gradient))
         except Exception as error:
             losses = f"{type(error).__name__}: {error}"
-        pipe.send(losses)
+        try:
+            pipe.send(losses)
+        except OSError:  # the trainer is gone
+            return

@@ -1,0 +1,171 @@
+"""Training of the decoder: it learns, resumes exactly, shares its work; dropout and optimiser do what they say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from attacca.engine.conditioning import WIDTH, group_slices  # noqa: E402
+from attacca.training.decoder_data import Dropout, TokenSongs, drop  # noqa: E402
+from attacca.training.decoder_model import Decoder, sized  # noqa: E402
+from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, load_decoder, train  # noqa: E402
+from attacca.training.optimizer import Optimizer, orthogonalise  # noqa: E402
+
+pytestmark = pytest.mark.train
+FRAMES, BOOKS, SIZE = 200, 2, 11
+
+
+def write_songs(root: Path, songs: int = 3) -> Path:
+    """Codes follow the beat exactly (codebook 0) and the code before (codebook 1): a learnable toy."""
+    for split, index in itertools.product(("train", "heldout"), range(songs)):
+        (root / "tokens" / split).mkdir(parents=True, exist_ok=True)
+        (root / split).mkdir(parents=True, exist_ok=True)
+        t = np.arange(FRAMES)
+        first = (t + index) // 3 % SIZE
+        np.save(
+            root / "tokens" / split / f"{index:05d}.npy", np.stack([first, first * 2 % SIZE], 1).astype(np.uint16)
+        )
+        known = np.ones(FRAMES, dtype=bool)
+        np.savez(
+            root / split / f"{index:05d}.npz",
+            ppq=t / 25.0,
+            bar_start_ppq=np.floor(t / 100.0) * 4.0,
+            bpm=np.full(FRAMES, 120.0),
+            meter_num=np.full(FRAMES, 4, np.int16),
+            meter_den=np.full(FRAMES, 4, np.int16),
+            pitch_classes=np.zeros((FRAMES, 12), bool),
+            instruments=np.ones((FRAMES, 4), bool),
+            style=np.full(FRAMES, index, np.int16),
+            beat_known=known,
+            chord_known=known,
+            instruments_known=known,
+            style_known=known,
+            about=np.array("{}"),
+        )
+    return root
+
+
+def make_trainer(**changes: object) -> Trainer:
+    recipe = {"minutes": 1.0, "batch": 4, "crop_frames": 32, "prefixes": (0, 8), "evaluation_crops": 3, **changes}
+    config = sized("1x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=WIDTH, pattern="stack-delay", p=3,
+                   window_frames=32)  # fmt: skip
+    return Trainer(config, TrainConfig(**recipe), device="cpu")
+
+
+def ticks(step_s: float):
+    count = itertools.count()
+    return lambda: next(count) * step_s
+
+
+def test_learns_logs_and_resumes(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path), "train")
+    trainer = make_trainer(learning_rate=1e-2)
+    before = trainer.evaluate(songs)["bits_per_frame"]
+    train(trainer, songs, songs, tmp_path / "run", clock=ticks(1.0), say=lambda text: None)
+    assert trainer.updates == 60
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert before == pytest.approx(BOOKS * np.log2(SIZE), abs=0.5)
+    assert lines[-1]["bits_per_frame"] < before / 2
+    again = make_trainer(learning_rate=1e-2)
+    again.load(tmp_path / "run" / CHECKPOINT)
+    assert (again.updates, again.elapsed_s, again.history) == (60, 60.0, trainer.history)
+    assert again.update(songs) == trainer.update(songs)
+    for one, other in zip(again.model.parameters(), trainer.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    exported = load_decoder(tmp_path / "run" / CHECKPOINT)
+    assert exported.config == trainer.model_config and not exported.training
+
+
+def test_other_sizes_are_refused(tmp_path: Path) -> None:
+    trainer = make_trainer()
+    trainer.save(tmp_path / CHECKPOINT)
+    other = Trainer(sized("2x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=WIDTH, pattern="delay", p=1,
+                          window_frames=32), TrainConfig(), device="cpu")  # fmt: skip
+    with pytest.raises(ValueError, match="asked for"):
+        other.load(tmp_path / CHECKPOINT)
+
+
+def test_helpers_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path), "train")
+    alone, shared = make_trainer(clip_norm=1e9), make_trainer(clip_norm=1e9, workers=2)
+    try:
+        for _ in range(3):
+            np.testing.assert_allclose(alone.update(songs), shared.update(songs), rtol=2e-2)
+        for one, other in zip(alone.model.parameters(), shared.model.parameters(), strict=True):
+            moved = (one - other).detach().abs().max() / one.detach().abs().max().clamp(min=1e-3)
+            assert float(moved) < 0.1
+    finally:
+        shared.close()
+
+
+def test_a_failing_helper_is_an_error(tmp_path: Path) -> None:
+    trainer = make_trainer(workers=2)
+    try:
+        trainer.helpers[0].start(np.zeros((2, 1)), None, 0, True)
+        with pytest.raises(RuntimeError, match="gradient helper failed"):
+            trainer.helpers[0].finish()
+    finally:
+        trainer.close()
+
+
+def test_crops_carry_the_frame_before(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path), "train")
+    codes, cond = songs.crop(1, 10, 5)
+    assert codes.shape == (5, BOOKS) and cond.shape == (6, WIDTH)
+    np.testing.assert_array_equal(cond, songs.conditioning[1][9:15].astype(np.float32))
+    first = songs.crop(1, 0, 5)[1]
+    assert not first[0].any() and first[1].any()
+    with pytest.raises(ValueError, match="no tokens"):
+        TokenSongs(tmp_path, "nowhere")
+
+
+def test_dropout_drops_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    cond = np.ones((2000, 9, WIDTH), dtype=np.float32)
+    dropped = drop(cond, 4, Dropout(everything=0.1, group=0.2, group_in_prefix=0.3, bos=0.0), rng)
+    assert (cond == 1.0).all()
+    for name, columns in group_slices().items():
+        late, early = dropped[:, 5:, columns], dropped[:, :5, columns]
+        assert (late == late[:, :1, :1]).all() and (early == early[:, :1, :1]).all()
+        assert np.mean(late[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8, abs=0.04), name
+        assert np.mean(early[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8 * 0.7, abs=0.04), name
+    beat, tempo = (dropped[:, :, group_slices()[name].start] for name in ("beat", "tempo"))
+    np.testing.assert_array_equal(beat, tempo)
+    bos = drop(cond, 0, Dropout(everything=0, group=0, group_in_prefix=0, bos=1.0), rng)
+    assert not bos[:, 0].any() and bos[:, 1:].all()
+
+
+def test_orthogonalise() -> None:
+    torch.manual_seed(0)
+    for shape in ((40, 24), (24, 40)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)).float())
+        assert float(values.min()) > 0.5 and float(values.max()) < 1.4
+
+
+def test_every_weight_is_optimised_once() -> None:
+    model = Decoder(make_trainer().model_config)
+    for muon in (True, False):
+        optimizer = Optimizer(model, lr=0.1, weight_decay=0.0, muon=muon)
+        held = [weight for part in optimizer.parts for group in part.param_groups for weight in group["params"]]
+        assert {id(weight) for weight in held} == {id(weight) for weight in model.parameters()}
+        assert len(held) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minutes": 0.0}, "minutes"),
+        ({"learning_rate": 2.0}, "learning_rate"),
+        ({"workers": 3, "batch": 4}, "workers"),
+        ({"prefixes": (256,)}, "prefixes"),
+    ],
+)
+def test_bad_recipes_are_named(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changes)
