@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decoder_fixtures import Source
+from decoder_fixtures import Source, random_codes
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from attacca.engine.conditioning import WIDTH  # noqa: E402
+from attacca.engine.decoder import PatternDecoder  # noqa: E402
+from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.runtime import StepRuntime  # noqa: E402
 from attacca.export.calibrate import calibrate_cache, forced_logits  # noqa: E402
 from attacca.export.decoder import DecoderExport, DecoderShape, build_decoder  # noqa: E402
@@ -114,6 +116,30 @@ def test_precisions_stay_near(precision: str, eight_bit_cache: bool, limit: floa
         for runtime in (exported(model, precision, scales), exact)
     )
     assert 0.0 < distance(near, far) < limit
+
+
+@pytest.mark.parametrize(("precision", "eight_bit_cache"), [("int8", False), ("int8", True), ("int4", False)])
+def test_quantized_decoding_is_equal_to_the_bit(precision: str, eight_bit_cache: bool) -> None:
+    """A rounding that fell the other way would show: prefill in pieces, a rollback, compactions on the way."""
+    model = small_decoder()
+    pattern = model.config.make_pattern()
+    scales = calibrate_cache(exported(model), pattern, Source(salt=3)) if eight_bit_cache else None
+    runtime = exported(model, precision, scales)
+    codes, conditions, sampling = random_codes(150, size=SIZE), Source().rows(0, 150), Sampling(guidance=1.5)
+    at_once, in_pieces = (PatternDecoder(runtime, pattern) for _ in range(2))
+    at_once.listen(codes, conditions)
+    start = 0
+    for size in (1, 2, 31, 7, 1, 64, 44):
+        in_pieces.listen(codes[start : start + size], conditions[start : start + size])
+        start += size
+    in_pieces.plan(230, Source(salt=1), sampling)
+    in_pieces.rollback(150)
+    found = []
+    for decoder in (at_once, in_pieces):
+        decoder.plan(230, Source(), sampling)
+        found.append((decoder.read(150, 230), decoder._lane.logits.copy()))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_same_weights_give_the_same_bytes() -> None:
