@@ -96,6 +96,7 @@ def test_start_error_is_zero(bpm: str, meter: tuple[int, int], rate: int, block:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("bpm", "meter"), list(itertools.product(TEMPI, METERS)))
 def test_start_error_is_zero_for_every_combination(bpm: str, meter: tuple[int, int]) -> None:
     for rate, block in itertools.product(RATES, BLOCKS):
