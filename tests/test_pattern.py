@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.engine.pattern import PATTERN_NAMES, Pattern, make_pattern, simulate
 
+bounded = settings(deadline=None, max_examples=40)
 patterns = st.builds(
     make_pattern, st.sampled_from(PATTERN_NAMES), st.integers(1, 8), p=st.integers(1, 6)
 )  # p is ignored but for stack-delay
@@ -44,6 +45,7 @@ def test_p_1_is_no_permutation() -> None:
     assert all(stack_delay.step_of(t, k) == delay.step_of(t, k) == t + k for t in range(20) for k in range(4))
 
 
+@bounded
 @given(st.integers(1, 12), st.integers(1, 6))
 def test_one_timestep_enters_per_step_after_warm_up(p: int, books: int) -> None:
     pattern = make_pattern("stack-delay", books, p=p)
@@ -55,6 +57,7 @@ def test_one_timestep_enters_per_step_after_warm_up(p: int, books: int) -> None:
     assert warm_up == 0 or -1 in entering[:warm_up]
 
 
+@bounded
 @given(patterns, st.integers(0, 40))
 def test_closed_forms_equal_the_simulation(pattern: Pattern, frames: int) -> None:
     steps = simulate(pattern, frames)
@@ -66,6 +69,7 @@ def test_closed_forms_equal_the_simulation(pattern: Pattern, frames: int) -> Non
     pattern.validate(frames)
 
 
+@bounded
 @given(patterns, st.integers(1, 40))
 def test_lag_is_the_worst_delay(pattern: Pattern, frames: int) -> None:
     last = pattern.num_codebooks - 1

@@ -11,6 +11,7 @@ from attacca.engine.pattern import PATTERN_NAMES, Pattern, make_pattern, simulat
 from attacca.engine.schedule import Schedule, StepRows, context_rows
 
 MASK = 50
+bounded = settings(deadline=None, max_examples=40)
 patterns = st.builds(make_pattern, st.sampled_from(PATTERN_NAMES), st.integers(1, 5), p=st.integers(1, 4))
 stacks = st.builds(make_pattern, st.sampled_from(["stack", "stack-delay"]), st.integers(1, 5), p=st.integers(1, 4))
 
@@ -33,6 +34,7 @@ def assert_rows_equal(one: StepRows, other: StepRows) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
+@bounded
 @given(patterns, st.integers(0, 30), st.integers(1, 40))
 def test_targets_are_the_simulated_steps(pattern: Pattern, origin: int, steps: int) -> None:
     rows, _ = walk(Schedule(pattern, MASK, origin), steps)
@@ -44,6 +46,7 @@ def test_targets_are_the_simulated_steps(pattern: Pattern, origin: int, steps: i
         np.testing.assert_array_equal(step.target, expected)
 
 
+@bounded
 @given(stacks, st.integers(0, 30), st.integers(0, 6), st.integers(1, 60))
 def test_stack_rows(pattern: Pattern, origin: int, known: int, steps: int) -> None:
     books, known = pattern.num_codebooks, min(known, origin)
@@ -82,6 +85,7 @@ def test_stack_rows(pattern: Pattern, origin: int, known: int, steps: int) -> No
     assert len(set(kept)) == len(kept)
 
 
+@bounded
 @given(st.integers(1, 5), st.integers(0, 12), st.integers(0, 12), st.integers(1, 20))
 def test_delay_rows(books: int, origin: int, known: int, steps: int) -> None:
     known = min(known, origin)
@@ -112,6 +116,7 @@ def test_flat_and_parallel_rows() -> None:
     assert [row.stack[0].tolist() for row in rows] == [[MASK, MASK], [drawn[0, 0], drawn[0, 1]]]
 
 
+@bounded
 @given(patterns, st.integers(0, 9), st.integers(1, 12))
 def test_context_rows_are_what_the_walk_fed(pattern: Pattern, first: int, frames: int) -> None:
     """Prefill of a finished sequence equals the rows kept while it was made, but for order."""
@@ -130,6 +135,7 @@ def test_context_rows_are_what_the_walk_fed(pattern: Pattern, first: int, frames
     assert len(context_rows(pattern, MASK, np.zeros((0, pattern.num_codebooks))).stack) == 0
 
 
+@bounded
 @given(patterns, st.integers(0, 20), st.integers(0, 50), st.integers(1, 20))
 def test_frontier_and_codes(pattern: Pattern, origin: int, steps: int, more: int) -> None:
     schedule = Schedule(pattern, MASK, origin)
@@ -146,6 +152,7 @@ def test_frontier_and_codes(pattern: Pattern, origin: int, steps: int, more: int
     assert schedule.codes(origin, frontier).tolist() == expected  # later steps change nothing below the frontier
 
 
+@bounded
 @given(patterns, st.integers(0, 40), st.integers(1, 30))
 def test_snapshot_restore_clone(pattern: Pattern, before: int, after: int) -> None:
     schedule = Schedule(pattern, MASK, 3)
@@ -159,7 +166,7 @@ def test_snapshot_restore_clone(pattern: Pattern, before: int, after: int) -> No
             assert_rows_equal(one, two)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=5)
 @given(patterns)
 def test_history_is_bounded_and_forgets_the_oldest(pattern: Pattern) -> None:
     schedule = Schedule(pattern, MASK, 0, history_frames=64)

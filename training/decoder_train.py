@@ -2,8 +2,8 @@
 
 Reads DATA/tokens/{train,heldout}/NNNNN.npy and the labels beside the songs; writes RUN/decoder.pt (all that is
 needed to go on, averaged weights under "ema") and RUN/log.jsonl. The learning rate follows a cosine over --minutes
-of training time, summed over resumed runs, so the recipe fits any machine. On a CPU, processes of one core each share
-the batches (training/helpers.py).
+of training time, summed over resumed runs, so the recipe fits any machine. On a CPU, processes of one core each
+share the batches (training/helpers.py).
 """
 
 from __future__ import annotations
