@@ -163,7 +163,7 @@ def test_every_weight_is_optimised_once() -> None:
         ({"minutes": 0.0}, "minutes"),
         ({"learning_rate": 2.0}, "learning_rate"),
         ({"workers": 3, "batch": 4}, "workers"),
-        ({"prefixes": (256,)}, "prefixes"),
+        ({"prefixes": (224,)}, "prefixes"),
     ],
 )
 def test_bad_recipes_are_named(changes: dict, message: str) -> None:

@@ -39,8 +39,8 @@ class TrainConfig:
     """The recipe."""
 
     minutes: float = 60.0
-    batch: int = 6
-    crop_frames: int = 256
+    batch: int = 8
+    crop_frames: int = 224
     prefixes: tuple[int, ...] = (0, 32, 64, 96, 128, 160)  # one is drawn per batch
     without_bos: float = 0.5  # where there is a prefix: as in a take whose beginning has left the window
     learning_rate: float = 2.5e-3
@@ -274,7 +274,7 @@ def train(
 def main(
     data: Annotated[Path, typer.Option(help="dataset folder with tokens/ and labels")],
     run: Annotated[Path, typer.Option(help="run folder: checkpoint and log")],
-    size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "6x384",
+    size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "6x256",
     pattern: Annotated[str, typer.Option(help="codebook pattern")] = "stack-delay",
     p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 3,
     codebook_size: Annotated[int, typer.Option(help="codes per codebook")] = 1024,
@@ -282,16 +282,17 @@ def main(
         int, typer.Option(help="attention window in cache slots; crop_frames if not given")
     ] = 0,
     minutes: Annotated[float, typer.Option(help="training time, summed over resumed runs")] = 60.0,
-    batch: Annotated[int, typer.Option(help="crops per update")] = 6,
-    crop_frames: Annotated[int, typer.Option(help="frames per crop")] = 256,
+    batch: Annotated[int, typer.Option(help="crops per update")] = 8,
+    crop_frames: Annotated[int, typer.Option(help="frames per crop")] = 224,
     learning_rate: Annotated[float, typer.Option(help="peak")] = 2.5e-3,
     muon: Annotated[bool, typer.Option(help="Muon for the layers' matrices")] = True,
     resume: Annotated[bool, typer.Option(help="go on from the run's checkpoint if there is one")] = True,
-    workers: Annotated[int, typer.Option(help="processes that share a batch, one core each; 1 on a GPU")] = 2,
+    workers: Annotated[int, typer.Option(help="processes that share a batch, one core each; a GPU takes one")] = 2,
     seed: Annotated[int, typer.Option()] = 0,
     tiny: Annotated[bool, typer.Option(help="toy sizes, a quarter of a minute")] = False,
 ) -> None:
     """Train the decoder."""
+    workers = 1 if torch.cuda.is_available() else workers
     recipe = TrainConfig(
         minutes=minutes,
         batch=batch,
