@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from attacca.engine.conditioning import INSTRUMENTS, Controls
 
+from .beat_grid import grid
 from .params import Values
-from .transport import Timeline, grid
+from .transport import Timeline
 
 _KEPT_STATES = 512
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from attacca.engine.events import (
@@ -30,8 +29,8 @@ from . import protocol
 from .controls import SessionControls
 from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
-from .protocol import Audio, CodesChunk, Error, Midi, Param, Release, Status, Transport, Trigger, Want
-from .queues import Outgoing
+from .protocol import Audio, Error, Midi, Param, Release, Status, Transport, Trigger
+from .speaker import Send, Speaker
 from .transport import Change, Snapshot, Timeline, nearest_sample, quantum_of
 from .triggers import Action, Ask, Cancel, End, Keyboard, Move, Replan, Start, Takes, TriggerError
 
@@ -39,8 +38,6 @@ REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a tu
 STATUS_EVERY_S: Final = 1.0
 MEASURES_EVERY_S: Final = 0.1
 _LOUDEST: Final = 8.0  # 18 dB over full scale; beyond is a broken client, not music
-
-Send = Callable[[Outgoing], None]
 
 
 class Session:
@@ -65,7 +62,8 @@ class Session:
         self.takes = Takes(timeline=self.timeline)
         self.keys = Keyboard(takes=self.takes, values=self.values)
         self.counts: Counter[str] = Counter()
-        self._engine, self._send, self._choose_seed = engine, send, choose_seed
+        self._speaker = Speaker(number, hello, send)
+        self._choose_seed = choose_seed
         self._head, self._heard_s = 0, now
         self._seeds: dict[int, int] = {}
         self._starts: dict[int, int] = {}
@@ -334,40 +332,11 @@ class Session:
             self.counts["stale chunks"] += 1
             return
         ppq = float(self.timeline.host_ppq_at(event.position)) if self.timeline.segments else 0.0
-        chunk = protocol.Chunk(
-            session=self.number,
-            epoch=event.epoch,
-            take=event.take,
-            seq=event.seq,
-            position=event.position,
-            ppq=ppq,
-            samples=event.samples,
-            channels=self.hello.channels,
-            first_frame=event.first_frame,
-            frames=event.frames,
-            committed=event.committed,
-            last=event.last,
-        )
-        pcm = np.ascontiguousarray(event.pcm, dtype="<f4").tobytes()
-        self._out(chunk, pcm, topic="pcm", to_owner=self.hello.want is not Want.CODES, epoch=event.epoch)
-        if not event.committed or not event.frames:
-            return
-        codes = CodesChunk(
-            session=self.number,
-            epoch=event.epoch,
-            take=event.take,
-            seq=event.seq,
-            first_frame=event.first_frame,
-            frames=event.frames,
-            num_codebooks=event.codes.shape[1],
-            start_position=event.start_position_of_first_frame,
-        )
-        payload = np.ascontiguousarray(event.codes, dtype="<u2").tobytes()
-        self._out(codes, payload, topic="codes", to_owner=self.hello.want is not Want.PCM, epoch=event.epoch)
+        self._speaker.chunk(event, ppq)
 
     def error(self, code: str, text: str) -> None:
         """Tells the client (OSC alone, if that was the cause) what went wrong."""
-        self._out(Error(code=code, text=text[:512]), to_owner=not self._outside)
+        self._speaker.say(Error(code=code, text=text[:512]), to_owner=not self._outside)
 
     def _refuse(self, code: str, text: str) -> None:
         self.counts[f"{'outside' if self._outside else 'refused'}: {code}"] += 1
@@ -385,27 +354,7 @@ class Session:
             bad_messages=refused,
             **self._measures,
         )
-        self._out(status, topic="status")
-
-    def _out(
-        self,
-        message: protocol.Message,
-        payload: bytes | None = None,
-        *,
-        topic: str | None = None,
-        to_owner: bool = True,
-        epoch: int | None = None,
-    ) -> None:
-        self._send(
-            Outgoing(
-                session=self.number,
-                message=message,
-                payload=payload,
-                to_owner=to_owner,
-                topic=topic,
-                epoch=epoch,
-            )
-        )
+        self._speaker.say(status, topic="status")
 
 
 def _ask(message: Trigger) -> Ask:
@@ -420,8 +369,3 @@ def _ask(message: Trigger) -> Ask:
         late=message.late,
         seed=message.seed,
     )
-
-
-def with_tally(status: Status, dropped: int, bad: int) -> Status:
-    """A status with what the I/O thread counted of the session added."""
-    return msgspec.structs.replace(status, dropped_messages=dropped, bad_messages=status.bad_messages + bad)

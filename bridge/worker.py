@@ -22,7 +22,8 @@ from attacca.engine.service import Engine
 from .endpoints import Endpoints
 from .protocol import Error, Status
 from .queues import Closed, Command, Inbox, Opened, Outgoing, Outside, Received, RoundTrip
-from .session import REPLAN_EVERY_S, Session, with_tally
+from .session import REPLAN_EVERY_S, Session
+from .speaker import with_tally
 
 CRASHES: Final = 5
 _PEACE_S: Final = 60.0

@@ -15,6 +15,7 @@ from attacca.bridge.protocol import Audio, Chunk, Error, Hello, Message, Status,
 
 RATE = 48000
 BLOCK = 480
+_SOON_SAMPLES = 12 * BLOCK
 
 
 @dataclass
@@ -110,11 +111,14 @@ class PlainClient:
                 self.catch_up()
 
     def catch_up(self) -> None:
-        """Waits, as an offline host does, until what sounds is there up to the play head."""
+        """Waits, as an offline host does, until what sounds, or soon will, is there up to the play head."""
         deadline = time.monotonic() + 10.0
         while time.monotonic() < deadline:
-            own = [c for c, _ in self.chunks() if c.epoch == self.epoch]
-            if not own or own[-1].last or own[-1].position + own[-1].samples > self.position:
+            own = [m for m, _ in self.heard if isinstance(m, Chunk) and m.epoch == self.epoch]
+            sent = [chunk for chunk in own if chunk.committed]
+            if sent and (sent[-1].last or sent[-1].position + sent[-1].samples > self.position):
+                return
+            if not sent and (not own or own[-1].position > self.position + _SOON_SAMPLES):
                 return
             self.pump(0.01)
         raise AssertionError(f"no audio for {self.position}; the last was {own[-1]}")

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.bridge import protocol
+from attacca.bridge.beat_grid import grid
 from attacca.bridge.controls import SessionControls
 from attacca.bridge.params import Values
-from attacca.bridge.transport import Change, EpochTracker, Snapshot, Timeline, decimal, grid, nearest_sample
+from attacca.bridge.transport import Change, EpochTracker, Snapshot, Timeline, decimal, nearest_sample
 from attacca.engine.conditioning import encode
 
 TEMPI = ("60", "97", "120", "123", "123.45", "179.99")
