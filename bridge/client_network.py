@@ -147,15 +147,19 @@ class NetworkHalf:
             return
         silence_s = now - self._heard_s
         if silence_s > _MISSED_HEARTBEATS * welcome.heartbeat_s:
-            self.counts["sessions_lost"] += 1
-            self.welcome = None
-            self._attempt, self._hello_s = 1, now
-            self._link.reopen()
-            self._link.send(protocol.encode(self._hello))
+            self._begin_anew()
         elif now - self._sent_s > welcome.heartbeat_s / 2 or silence_s > welcome.heartbeat_s:
             self._nonce += 1
             if now - self._sent_s > 0.1:
                 self._send(protocol.Ping(nonce=self._nonce), None)
+
+    def _begin_anew(self) -> None:
+        """The session is lost: say hello on a fresh connection."""
+        self.counts["sessions_lost"] += 1
+        self.welcome = None
+        self._attempt, self._hello_s = 1, self._clock()
+        self._link.reopen()
+        self._link.send(protocol.encode(self._hello))
 
     def _send(self, message: Message, payload: bytes | None) -> None:
         if not self.connected:
@@ -181,6 +185,8 @@ class NetworkHalf:
             self._send(protocol.Pong(nonce=message.nonce), None)
         elif isinstance(message, protocol.Status | protocol.Error):
             self.events.append(message)
+            if isinstance(message, protocol.Error) and message.code == "hello" and self.connected:
+                self._begin_anew()  # another engine took the address: it answers, but knows no session of ours
 
     def _take_welcome(self, message: Welcome) -> None:
         if self.welcome is not None and self.welcome.session != message.session:

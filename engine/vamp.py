@@ -42,7 +42,7 @@ class Vamp:
         """The phrase begins at this host position; what was recorded of it is forgotten."""
         self._start = position
         self._recorded: list[Codes] = []  # one row [K] a frame, from the phrase's first frame on
-        self._beat = 0  # last beat walked on, where the search begins
+        self._beat = 0  # last beat walked on, where the search begins, in either direction
 
     def beat_frame(self, beat: int) -> int:
         """The frame at which a beat begins, counted from the start of the first pass."""
@@ -84,7 +84,6 @@ class Vamp:
     def rollback(self, to_frame: int) -> None:
         """Forget the phrase at or after a frame, as the generator does."""
         del self._recorded[max(0, to_frame - self.beat_frame(0)) :]
-        self._beat = 0
 
     def snapshot(self) -> tuple[int, tuple[Codes, ...], int]:
         """The whole state."""

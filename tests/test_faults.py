@@ -152,6 +152,22 @@ def test_engine_frozen_for_a_while(engine: EngineProcess) -> None:
     assert client.network.counts["sessions_lost"] == 0
 
 
+def test_an_engine_that_was_restarted_in_a_moment_is_greeted_again(server: Server) -> None:
+    """Too soon for silence to be noticed: the new engine answers, but knows no session."""
+    with Client(server.ready.address, ClientConfig(sample_rate=RATE)) as client:
+        client.connect(5.0)
+        server.close()
+        config = EndpointConfig(address=server.ready.address, publish=server.ready.publish)
+        with Server(FakeModel(), config=config):
+            playing, deadline = host(RealTime()), time.monotonic() + 20
+            while not client.network.counts["sessions_lost"] or not client.network.connected:
+                assert time.monotonic() < deadline
+                playing.run(client, playing.position + RATE // 10)
+            playing.run(client, playing.position + 2 * RATE, script=[(playing.position + RATE // 2, TRIGGER)])
+            assert client.playback.entries
+    assert client.network.counts["sessions_lost"] == 1
+
+
 def test_process_that_cannot_start_shows_what_it_said() -> None:
     with (
         pytest.raises(EngineProcessError, match=r"(?s)exit code.*no-such-model"),

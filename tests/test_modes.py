@@ -5,9 +5,24 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from stream_fakes import FRAME_S, HOP, Host, IndexModel, exact, frame_of, request
+from stream_fakes import (
+    FRAME_S,
+    HOP,
+    MODEL_RATE,
+    FixedController,
+    Host,
+    IndexGenerator,
+    IndexModel,
+    exact,
+    frame_of,
+    request,
+)
 
 from attacca.engine.events import TakeEnded, TakeMode, TakeStarted
+from attacca.engine.generator import Sampling
+from attacca.engine.planner import ConditionRows
+from attacca.engine.timeline import Timeline
+from attacca.engine.vamp import Vamp
 
 BAR = 16160  # at 32 kHz: 25.25 frames, so that passes differ by a frame
 
@@ -86,6 +101,26 @@ def test_vamp_goes_on_where_the_transport_stands(variation: float) -> None:
     assert not [event for event in host.events if isinstance(event, TakeEnded)]
     new = [chunk for chunk in host.chunks() if chunk.epoch == 2]
     assert sum(chunk.samples for chunk in new) > 64000
+
+
+def test_a_rollback_late_in_a_vamp_costs_no_walk_from_its_first_beat() -> None:
+    asked: list[int] = []
+
+    def bar_position(start: int, bars: int) -> Fraction:
+        asked.append(bars)
+        return Fraction(start + bars * BAR)
+
+    line = Timeline(anchor_position=0, host_rate=MODEL_RATE, model_rate=MODEL_RATE, hop_samples=HOP)
+    vamp = Vamp(timeline=line, bar_position=bar_position, start_position=0, bars=1, beats_per_bar=4, variation=1.0)
+    generator, source = IndexGenerator(), ConditionRows(FixedController(), line)
+    while generator.frontier < 2000:
+        vamp.plan(generator, 2000, source, Sampling(), 16)
+    generator.rollback(1990)
+    vamp.rollback(1990)
+    asked.clear()
+    vamp.plan(generator, 2000, source, Sampling(), 16)
+    assert 0 < len(asked) < 30
+    assert min(bars for bars in asked if bars > 1) > 70
 
 
 def test_answer_listens_nearly_until_it_starts() -> None:
