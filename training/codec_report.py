@@ -73,7 +73,7 @@ def reconstructions(audio: Float, state: State) -> dict[str, npt.NDArray[np.floa
 
 
 def draw(audio: dict[str, Float], path: Path, *, sample_rate: int) -> None:
-    """Spectrograms one above the other, 0 to 8 kHz, 90 dB."""
+    """Spectrograms one above the other, 0 to 5 kHz, 90 dB."""
     import matplotlib
 
     matplotlib.use("Agg")
