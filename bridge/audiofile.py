@@ -69,10 +69,10 @@ def check_writable(path: Path) -> None:
         raise AudioFileError(f"{path}: there is no folder {path.parent}")
 
 
-def _check_header(path: Path, rate_hz: int, frames: int) -> None:
-    if frames == 0:
+def _check_header(path: Path, rate_hz: int, samples: int) -> None:
+    if samples == 0:
         raise AudioFileError(f"{path}: holds no samples")
     if not LOW_RATE_HZ <= rate_hz <= HIGH_RATE_HZ:
         raise AudioFileError(f"{path}: sample rate {rate_hz} Hz is outside {LOW_RATE_HZ}..{HIGH_RATE_HZ}")
-    if frames > MAX_MINUTES * 60 * rate_hz:
+    if samples > MAX_MINUTES * 60 * rate_hz:
         raise AudioFileError(f"{path}: longer than {MAX_MINUTES} minutes; cut it first")

@@ -218,13 +218,13 @@ class Client:
             self._batch.append(audio)
 
     def _flush_audio(self, *, force: bool) -> None:
-        frames = sum(len(piece) for piece in self._batch)
-        if frames == 0 or (not force and frames < _AUDIO_BATCH_S * self.config.sample_rate):
+        samples = sum(len(piece) for piece in self._batch)
+        if samples == 0 or (not force and samples < _AUDIO_BATCH_S * self.config.sample_rate):
             return
-        samples: Any = np.concatenate(self._batch)
+        audio: Any = np.concatenate(self._batch)
         self._batch = []
-        message = Audio(position=self._batch_from, frames=frames, channels=self.config.channels)
-        self.network.outbox.put(message, np.ascontiguousarray(samples, dtype="<f4").tobytes())
+        message = Audio(position=self._batch_from, samples=samples, channels=self.config.channels)
+        self.network.outbox.put(message, np.ascontiguousarray(audio, dtype="<f4").tobytes())
 
     def _mixed(self, audio: Samples) -> Samples:
         """Dry and wet as heard. The dry signal passes bit-exactly at gain 1, and its gain moves in a ramp."""

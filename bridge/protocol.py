@@ -90,7 +90,7 @@ class Audio(Message, tag="audio", frozen=True):
 
     payload: ClassVar[str | None] = "pcm"
     position: Position
-    frames: Count  # instants in the payload (samples per channel)
+    samples: Count  # instants in the payload
     channels: Annotated[int, Meta(ge=1, le=2)]
 
 
@@ -299,7 +299,7 @@ def _check_finite(message: Any) -> None:
 
 def _payload_bytes(message: Any) -> int | None:
     if isinstance(message, Audio):
-        return message.frames * message.channels * 4
+        return message.samples * message.channels * 4
     if isinstance(message, Chunk):
         return message.samples * message.channels * 4
     if isinstance(message, CodesChunk):

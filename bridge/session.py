@@ -188,13 +188,13 @@ class Session:
         if message.channels != self.hello.channels:
             self._refuse("channels", f"audio of {message.channels} channels, hello said {self.hello.channels}")
             return
-        pcm = np.frombuffer(payload, "<f4").astype(np.float32).reshape(message.frames, message.channels)
+        pcm = np.frombuffer(payload, "<f4").astype(np.float32).reshape(message.samples, message.channels)
         loud = ~(np.abs(pcm) <= _LOUDEST)  # NaN too
         if loud.any():
             self.counts["bad samples"] += int(loud.sum())
             self._refuse("audio", f"{int(loud.sum())} samples are not finite, or beyond {_LOUDEST:g} of full scale")
             pcm = np.clip(np.nan_to_num(pcm, nan=0.0, posinf=0.0, neginf=0.0), -_LOUDEST, _LOUDEST)
-        self._advance(message.position + message.frames, now)
+        self._advance(message.position + message.samples, now)
         self._engine.listen(self.number, message.position, pcm)
 
     def _advance(self, position: int, now: float) -> None:

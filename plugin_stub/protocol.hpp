@@ -70,7 +70,7 @@ struct Audio {
     static constexpr std::string_view type = "audio";
     static constexpr bool has_payload = true;
     int64_t position{};
-    int64_t frames{};
+    int64_t samples{};
     int64_t channels{};
 };
 

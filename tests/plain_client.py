@@ -103,7 +103,7 @@ class PlainClient:
         for number in range(blocks):
             if transport and number % 10 == 0:
                 self.transport()
-            self.send(Audio(position=self.position, frames=BLOCK, channels=self.channels), silence)
+            self.send(Audio(position=self.position, samples=BLOCK, channels=self.channels), silence)
             self.position += BLOCK
             time.sleep(pace_s)
             self.pump()

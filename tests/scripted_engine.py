@@ -52,7 +52,7 @@ class ScriptedEngine:
         if isinstance(message, Transport):
             self._transport(message)
         elif isinstance(message, Audio):
-            self.head = message.position + message.frames
+            self.head = message.position + message.samples
         elif isinstance(message, Trigger):
             self.trigger, self.seq, self.end, self.next_position = message, 0, None, None
             self._launch(message.position)

@@ -97,9 +97,9 @@ def test_midi_and_parameters_reach_the_engine_with_their_positions() -> None:
     events = [m for m in engine.heard if isinstance(m, Midi | Param)]
     assert [(type(m).__name__, m.position) for m in events] == [("Midi", 1234), ("Param", 2345)]
     audio = [m for m in engine.heard if isinstance(m, protocol.Audio)]
-    assert [m.position for m in audio] == list(np.cumsum([0] + [m.frames for m in audio[:-1]]))
+    assert [m.position for m in audio] == list(np.cumsum([0] + [m.samples for m in audio[:-1]]))
     before = engine.heard.index(events[0])
-    assert sum(m.frames for m in engine.heard[:before] if isinstance(m, protocol.Audio)) == 1234
+    assert sum(m.samples for m in engine.heard[:before] if isinstance(m, protocol.Audio)) == 1234
 
 
 def test_retrigger_hands_over_at_the_new_launch() -> None:
@@ -323,7 +323,7 @@ def test_session_is_reopened_after_silence_with_back_off() -> None:
 
 def test_outbox_drops_audio_first_and_counts_it() -> None:
     outbox = Outbox()
-    audio = protocol.Audio(position=0, frames=0, channels=1)
+    audio = protocol.Audio(position=0, samples=0, channels=1)
     for _ in range(OUTBOX_MESSAGES):
         outbox.put(audio, b"")
     assert outbox.dropped["Audio"] == OUTBOX_MESSAGES // 4

@@ -107,8 +107,8 @@ def test_truncated_messages(server: Server, good: PlainClient, bad: PlainClient)
         ({"type": "param", "name": "gain", "value": float("inf")}, "header"),
         ({"type": "param", "name": "g" * 100, "value": 0.0}, "header"),
         ({"type": "midi", "position": 0, "data": b"\x90\x01\x01\x01"}, "header"),
-        ({"type": "audio", "position": 0, "frames": 2**31, "channels": 2}, "payload"),
-        ({"type": "audio", "position": 0, "frames": 7, "channels": 1}, "payload"),
+        ({"type": "audio", "position": 0, "samples": 2**31, "channels": 2}, "payload"),
+        ({"type": "audio", "position": 0, "samples": 7, "channels": 1}, "payload"),
         ({"type": "welcome"}, "header"),
         ({"type": "error", "code": "x", "text": "y"}, "direction"),
         ({"type": "hello", "v": 2, "client": 5}, "version"),
@@ -133,7 +133,7 @@ def test_transport_that_is_no_number(server: Server, bad: PlainClient, field: st
 
 
 def test_messages_before_hello(server: Server, good: PlainClient, bad: PlainClient) -> None:
-    bad.send(Audio(position=0, frames=BLOCK, channels=1), bytes(4 * BLOCK))
+    bad.send(Audio(position=0, samples=BLOCK, channels=1), bytes(4 * BLOCK))
     assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "hello"
     bad.transport()
     bad.send(Trigger(take=1, position=0))
@@ -145,7 +145,7 @@ def test_huge_frames_cost_the_sender_its_connection_only(
     server: Server, good: PlainClient, bad: PlainClient
 ) -> None:
     bad.hello()
-    bad.raw(header(type="audio", position=0, frames=1, channels=1), bytes(MAX_PAYLOAD_BYTES * 4))
+    bad.raw(header(type="audio", position=0, samples=1, channels=1), bytes(MAX_PAYLOAD_BYTES * 4))
     bad.raw(bytes(protocol.MAX_HEADER_BYTES + 1))
     plays_on(server, good)
 
@@ -164,7 +164,7 @@ def test_a_flood_is_dropped_and_counted(server: Server, good: PlainClient, bad: 
     server.worker._engine.work = lambda: (stop.wait(5.0), real())[1]  # type: ignore[method-assign,func-returns-value]
     payload = bytes(4 * BLOCK)
     for number in range(4 * INBOX_MESSAGES):
-        bad.send(Audio(position=number * BLOCK, frames=BLOCK, channels=1), payload)
+        bad.send(Audio(position=number * BLOCK, samples=BLOCK, channels=1), payload)
         if number % 100 == 0:
             good.pump()  # answers pings
     deadline = time.monotonic() + 5.0
@@ -200,7 +200,7 @@ def test_broken_audio_is_silenced_and_told(server: Server, good: PlainClient, ba
     bad.transport()
     worst = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 0.0] * 80, "<f4").tobytes()
     for number in range(40):
-        bad.send(Audio(position=number * BLOCK, frames=BLOCK, channels=1), worst)
+        bad.send(Audio(position=number * BLOCK, samples=BLOCK, channels=1), worst)
     assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "audio"
     bad.send(Trigger(take=2, position=40 * BLOCK, quantum_bars=0.0))
     bad.until(lambda m: isinstance(m, Chunk))
@@ -216,7 +216,7 @@ def test_positions_from_nowhere(server: Server, good: PlainClient, bad: PlainCli
     for number in range(60):
         position = chance.choice([-(2**62), 2**62, 0, 1, -1, chance.randrange(-(2**62), 2**62)])
         bad.transport(position=position, epoch=chance.randrange(2**53), ppq=chance.uniform(-1e9, 1e9))
-        bad.send(Audio(position=position, frames=BLOCK, channels=1), silence)
+        bad.send(Audio(position=position, samples=BLOCK, channels=1), silence)
         bad.send(Trigger(take=number, position=chance.choice([position, -position])))
         bad.send(protocol.Midi(position=position, data=bytes([0x90, chance.randrange(128), 100])))
         bad.send(Release(take=chance.randrange(60), position=-position, quantized=True))
@@ -242,7 +242,7 @@ def test_old_epochs_change_nothing(server: Server, bad: PlainClient) -> None:
 
 def test_other_channels_than_said(server: Server, bad: PlainClient) -> None:
     bad.hello()
-    bad.send(Audio(position=0, frames=4, channels=2), bytes(32))
+    bad.send(Audio(position=0, samples=4, channels=2), bytes(32))
     assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "channels"
 
 

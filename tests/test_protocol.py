@@ -71,7 +71,7 @@ def messages(draw: st.DrawFn) -> tuple[Message, bytes | None]:
     payload = None
     if kind in (Audio, Chunk):
         count = draw(st.integers(0, 50))
-        fields["frames" if kind is Audio else "samples"] = count
+        fields["samples"] = count
         payload = bytes(count * fields["channels"] * 4)
     elif kind is CodesChunk:
         fields["frames"], fields["num_codebooks"] = draw(st.integers(0, 20)), draw(st.integers(0, 8))
@@ -90,9 +90,9 @@ def test_every_message_survives_the_wire(case: tuple[Message, bytes | None]) -> 
 
 def test_payloads_are_little_endian() -> None:
     pcm = np.array([[1.0], [-2.0]], "<f4")
-    message, payload = decode(framed(Audio(position=0, frames=2, channels=1), pcm.tobytes()))
+    message, payload = decode(framed(Audio(position=0, samples=2, channels=1), pcm.tobytes()))
     assert payload == b"\x00\x00\x80\x3f\x00\x00\x00\xc0"
-    assert message.frames == 2
+    assert message.samples == 2
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4))
@@ -180,9 +180,9 @@ def test_no_float_field_takes_what_is_no_number(message: Message, value: float) 
         ([msgspec.msgpack.encode({"v": 1, "type": "new kind"})], "header"),
         ([msgspec.msgpack.encode({"v": 2, "type": "bye"})], "version"),
         ([msgspec.msgpack.encode({"v": 1, "type": "bye"}), b""], "payload"),
-        ([msgspec.msgpack.encode({"type": "audio", "position": 0, "frames": 1, "channels": 1})], "payload"),
+        ([msgspec.msgpack.encode({"type": "audio", "position": 0, "samples": 1, "channels": 1})], "payload"),
         (
-            [msgspec.msgpack.encode({"type": "audio", "position": 0, "frames": 2**31, "channels": 2}), b"x"],
+            [msgspec.msgpack.encode({"type": "audio", "position": 0, "samples": 2**31, "channels": 2}), b"x"],
             "payload",
         ),
     ],
@@ -202,7 +202,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 def test_encode_refuses_a_missing_or_surplus_payload() -> None:
     with pytest.raises(ValueError, match="needs payload"):
-        encode(Audio(position=0, frames=0, channels=1))
+        encode(Audio(position=0, samples=0, channels=1))
     with pytest.raises(ValueError, match="takes no payload"):
         encode(protocol.Bye(), b"")
 

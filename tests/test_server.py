@@ -328,7 +328,7 @@ def test_what_fails_in_one_session_stays_there(monkeypatch: pytest.MonkeyPatch) 
         good.play(30)
         good.take(Trigger(take=1, position=good.position, quantum_bars=0.25))
         good.play(50)
-        bad.send(protocol.Audio(position=0, frames=1, channels=1), b"\0\0\0\x3f")
+        bad.send(protocol.Audio(position=0, samples=1, channels=1), b"\0\0\0\x3f")
         assert bad.until(lambda m: isinstance(m, protocol.Error)).code == "engine"
         good.play(50)
         assert len(good.chunks()) > 2
