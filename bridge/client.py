@@ -30,6 +30,8 @@ _PLAIN_PPQ: Final = 1e-6  # far below what ends an epoch
 _PUMP_S: Final = 0.002
 _WAIT_AFTER_TIMEOUT_S: Final = 0.01
 _MIX_RAMP_S: Final = 0.005
+_ALL_SOUND_OFF: Final = 120
+_ALL_NOTES_OFF: Final = 123
 
 
 class Client:
@@ -117,7 +119,7 @@ class Client:
             self._queue_audio(position + done, audio[done:offset])
             done = offset
             self._handle(position + offset, at.event)
-        self.takes.follow()
+        self.takes.follow(sounding=self.playback.sounding)
         if host.non_realtime:
             # First the wait, then the block's audio: an engine that has heard it takes it for played.
             self._flush_audio(force=True)
@@ -151,7 +153,7 @@ class Client:
             else:
                 self._arrived.clear()
                 self._arrived.wait(min(left_s, 0.05))
-            self.takes.follow()
+            self.takes.follow(sounding=self.playback.sounding)
             if self._starved and self.network.arrived != self._seen_arrivals:
                 self._starved, deadline = False, self._clock() + timeout_s
         return True
@@ -193,6 +195,8 @@ class Client:
                 if played is None:
                     return
                 event = played
+        if isinstance(event, Midi):
+            self._all_off(position, event.data)
         self._flush_audio(force=True)
         if isinstance(event, Trigger):
             self.takes.trigger(event, position)
@@ -210,6 +214,19 @@ class Client:
             return None
         self._held = None
         return Release(take=0, position=0, quantized=self.config.release_quantized)
+
+    def _all_off(self, position: int, data: bytes) -> None:
+        """All Sound Off ends the take here, too, at once; All Notes Off lets the note that holds it go."""
+        triggers = self.config.note_triggers
+        ours = triggers is None or triggers.channel in (None, data[0] & 0x0F)
+        if data[0] & 0xF0 != 0xB0 or len(data) != 3 or not ours:
+            return
+        if data[1] == _ALL_SOUND_OFF:
+            self._held = None
+            self.takes.silence(position)
+        elif data[1] == _ALL_NOTES_OFF and self._held is not None:
+            self._held = None
+            self.takes.release(position, quantized=self.config.release_quantized)
 
     def _queue_audio(self, position: int, audio: Samples) -> None:
         if not self._batch:

@@ -16,7 +16,7 @@ import numpy as np
 
 from attacca.bridge import protocol
 from attacca.bridge.link import Link
-from attacca.bridge.protocol import Chunk, Hello, Message, Welcome
+from attacca.bridge.protocol import ENGINE_TAKES_FROM, Chunk, Hello, Message, Welcome
 from attacca.bridge.ring import NOTHING, PositionRing, Samples
 
 OUTBOX_MESSAGES: Final = 1024
@@ -25,6 +25,8 @@ _BACK_OFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MISSED_HEARTBEATS: Final = 3
 _MESSAGES_PER_PUMP: Final = 256
 _HEAD_SAMPLES: Final = 64
+_KEPT_ARRIVALS: Final = 4096  # minutes: enough to measure by, bounded
+_UNCLAIMED_CHUNKS: Final = 64
 
 
 class EngineError(ConnectionError):
@@ -75,7 +77,8 @@ class Outbox:
 class NetworkHalf:
     """One session with an engine, reopened by itself when the engine falls silent. Network thread only.
 
-    Exceptions: `due` is stored by the audio thread; `welcome`, `connected` and the counters may be read by any.
+    Exceptions: `due` is stored by the audio thread, which also empties `ended` and `unclaimed`; `welcome`,
+    `connected` and the counters may be read by any.
     """
 
     def __init__(self, link: Link, hello: Hello, ring: PositionRing, clock: Callable[[], float]) -> None:
@@ -83,9 +86,12 @@ class NetworkHalf:
         self.due: tuple[Due, ...] = ()
         self.welcome: Welcome | None = None
         self.events: deque[Message] = deque(maxlen=1024)  # status and errors, for the main thread
-        self.arrivals: deque[Arrival] = deque(maxlen=1 << 16)
+        self.arrivals: deque[Arrival] = deque(maxlen=_KEPT_ARRIVALS)
         self.counts: Counter[str] = Counter()
-        self.ended: tuple[int, int, int] | None = None  # (epoch, take, position) after a take's last chunk
+        self.ended: deque[tuple[int, int, int]] = deque(maxlen=64)  # (epoch, take, position) of takes' ends
+        self.unclaimed: deque[Chunk] = deque(maxlen=_UNCLAIMED_CHUNKS)  # first heard of takes the engine started
+        self.openings = 0  # of sessions, and losses: a take does not outlive a change
+        self._held: deque[tuple[Chunk, Samples]] = deque(maxlen=_UNCLAIMED_CHUNKS)  # until the audio thread claims
         self._link, self._hello, self._ring, self._clock = link, hello, ring, clock
         self.first_committed: tuple[int, int] | None = None  # (generation, position) of the newest generation
         self.arrived = 0  # chunks
@@ -117,6 +123,7 @@ class NetworkHalf:
     def pump(self, timeout_s: float) -> int:
         """Send what is queued, take in what came, keep the session alive; returns how many messages came."""
         self._keep_alive()
+        self._place_held()
         while (entry := self.outbox.take()) is not None:
             self._send(*entry)
         received = 0
@@ -157,6 +164,7 @@ class NetworkHalf:
         """The session is lost: say hello on a fresh connection."""
         self.counts["sessions_lost"] += 1
         self.welcome = None
+        self.openings += 1
         self._attempt, self._hello_s = 1, self._clock()
         self._link.reopen()
         self._link.send(protocol.encode(self._hello))
@@ -191,6 +199,7 @@ class NetworkHalf:
     def _take_welcome(self, message: Welcome) -> None:
         if self.welcome is not None and self.welcome.session != message.session:
             self.counts["sessions_replaced"] += 1
+        self.openings += 1
         self.welcome = message
         self._attempt = 0
         self._next_seq.clear()
@@ -200,7 +209,6 @@ class NetworkHalf:
         if self.welcome is None or chunk.session != self.welcome.session or chunk.channels != self._ring.channels:
             self.counts["foreign_chunks"] += 1
             return
-        key = (chunk.epoch, chunk.take)
         samples: Any = np.frombuffer(payload, dtype="<f4").astype(np.float32).reshape(chunk.samples, chunk.channels)
         if not np.isfinite(samples).all():
             self.counts["broken_chunks"] += 1
@@ -209,17 +217,38 @@ class NetworkHalf:
         self.counts["lost_chunks"] += max(chunk.seq - expected, 0)
         self.counts["disordered_chunks"] += chunk.seq < expected
         self._next_seq = {chunk.take: max(chunk.seq + 1, expected)}
-        generation = next((due.generation for due in reversed(self.due) if (due.epoch, due.take) == key), NOTHING)
+        generation = self._generation_of(chunk)
+        if generation == NOTHING and chunk.take >= ENGINE_TAKES_FROM and chunk.committed and chunk.samples:
+            self._held.append((chunk, samples))
+            self.unclaimed.append(chunk)
+        else:
+            self._place(chunk, samples, generation)
+        if chunk.last and chunk.committed:
+            self.ended.append((chunk.epoch, chunk.take, chunk.position + chunk.samples))
+
+    def _generation_of(self, chunk: Chunk) -> int:
+        key = (chunk.epoch, chunk.take)
+        return next((due.generation for due in reversed(self.due) if (due.epoch, due.take) == key), NOTHING)
+
+    def _place_held(self) -> None:
+        """Chunks of takes that the engine started go into the ring once the audio thread has made them due."""
+        for _ in range(len(self._held)):
+            chunk, samples = self._held.popleft()
+            generation = self._generation_of(chunk)
+            if generation != NOTHING or chunk.position + chunk.samples <= self._ring.read_end:
+                self._place(chunk, samples, generation)
+            else:
+                self._held.append((chunk, samples))
+
+    def _place(self, chunk: Chunk, samples: Samples, generation: int) -> None:
         kept = 0
         if generation == NOTHING:
-            self.counts["stale_chunks"] += 1
+            self.counts["stale_chunks"] += chunk.committed or chunk.take < ENGINE_TAKES_FROM  # its plan came first
         else:
             kept = self._ring.write(chunk.position, samples, committed=chunk.committed, generation=generation)
             if chunk.committed and (self.first_committed is None or self.first_committed[0] != generation):
                 self.first_committed = (generation, chunk.position)
         self.arrived += 1
-        if chunk.last and chunk.committed:
-            self.ended = (chunk.epoch, chunk.take, chunk.position + chunk.samples)
         self.arrivals.append(
             Arrival(
                 at_s=self._clock(),

@@ -15,13 +15,14 @@ from typing import Final
 import msgspec
 
 from attacca.bridge.client_network import Due, NetworkHalf
-from attacca.bridge.protocol import Mode, Release, Trigger
+from attacca.bridge.protocol import ENGINE_TAKES_FROM, Chunk, Mode, Release, Trigger
 from attacca.bridge.ring import NOTHING, PositionRing
 from attacca.bridge.transport import Launch, Timeline, nearest_sample, quantum_of
 
 _MAX_GENERATION: Final = 0xFFFF
 _KEPT_DUES: Final = 8
 _KEPT_RECORDS: Final = 256
+_FINEST_QUANTUM_PPQ: Final = 0.25  # of all that the engine offers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,13 @@ class TakeRecord:
     trigger: Trigger
     triggered_s: float
     launch: Launch | None  # None: the host stood still
+    opening: int  # NetworkHalf.openings at the trigger: the take is lost with its session
     released: int | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the engine started it (OSC, its own MIDI port), and so places it."""
+        return self.take >= ENGINE_TAKES_FROM
 
 
 class TakeBook:
@@ -64,11 +71,14 @@ class TakeBook:
             until = position if launch is None else launch.position
             self._network.outbox.put(Release(take=self._current.take, position=until))
         record = TakeRecord(
-            take=self._takes, epoch=self.epoch, trigger=event, triggered_s=self._clock(), launch=launch
+            take=self._takes,
+            epoch=self.epoch,
+            trigger=event,
+            triggered_s=self._clock(),
+            launch=launch,
+            opening=self._network.openings,
         )
-        self._current = record
-        self.records.append(record)
-        del self.records[:-_KEPT_RECORDS]
+        self._note(record)
         if launch is not None:
             self._ring.cut(launch.position, self._begin(record.take))
         self._network.outbox.put(event)
@@ -93,7 +103,8 @@ class TakeBook:
         record = self._current
         if record is None:
             return
-        if stopped or (record.released is not None and record.released <= position):
+        over = record.released is not None and record.released <= position
+        if stopped or over or record.foreign:  # what the engine started, it places anew: see _adopt
             self._current = None
             return
         if record.launch is None or record.launch.position > position:
@@ -115,19 +126,65 @@ class TakeBook:
         left = before.ppq_at(released) - before.ppq_at(position)
         return nearest_sample(now.position_of(now.ppq_at(position) + left))
 
-    def follow(self) -> None:
-        """Take in what the network half learned: a take's end."""
-        ended, record = self._network.ended, self._current
-        if ended is None:
+    def silence(self, position: int) -> None:
+        """End the current take at once, as All Sound Off does; the engine is told by who asked for it."""
+        if self._current is not None:
+            self._ring.cut(position, NOTHING)
+            self._current = None
+
+    def follow(self, *, sounding: bool) -> None:
+        """Take in what the network half learned: takes that the engine started, takes that ended, a lost session.
+
+        `sounding`: whether the take, fallbacks included, is heard; a lost one is over when the ladder is.
+        """
+        while self._network.unclaimed:
+            self._adopt(self._network.unclaimed.popleft())
+        while self._network.ended:
+            self._ended(*self._network.ended.popleft())
+        record = self._current
+        if record is None:
             return
-        self._network.ended = None
-        epoch, take, position = ended
+        if record.released is not None and record.released <= self._ring.read_end:
+            self._current = None
+        elif not sounding and (record.opening != self._network.openings or not self._network.connected):
+            self.silence(self._ring.read_end)
+
+    def _adopt(self, chunk: Chunk) -> None:
+        """A take that the engine started sounds from its first committed chunk on, and ends what sounded before."""
+        known = any((due.epoch, due.take) == (chunk.epoch, chunk.take) for due in self._network.due)
+        if chunk.epoch != self.epoch or known:
+            return
+        position = max(chunk.position, self._ring.read_end)
+        trigger = Trigger(take=chunk.take, position=position, quantum_bars=None, quantum_ppq=_FINEST_QUANTUM_PPQ)
+        launch = self._launch(trigger, position)
+        current = self._current
+        if current is not None and not current.foreign and current.released is None:
+            self._network.outbox.put(Release(take=current.take, position=position))
+        self._note(
+            TakeRecord(
+                take=chunk.take,
+                epoch=self.epoch,
+                trigger=trigger,
+                triggered_s=self._clock(),
+                launch=launch if launch is not None and launch.position == position else None,
+                opening=self._network.openings,
+            )
+        )
+        self._ring.cut(position, self._begin(chunk.take))
+
+    def _ended(self, epoch: int, take: int, position: int) -> None:
+        record = self._current
         if record is None or take != record.take:
             return
         until = max(position, self._ring.read_end) if epoch == self.epoch else self._ring.read_end
         if record.released is None or until < record.released:
             self._ring.cut(until, NOTHING)
         self._current = None
+
+    def _note(self, record: TakeRecord) -> None:
+        self._current = record
+        self.records.append(record)
+        del self.records[:-_KEPT_RECORDS]
 
     def covered(self, position: int) -> bool:
         """Whether everything that is due before `position` is committed. Before a take's first chunk nothing is."""

@@ -17,6 +17,7 @@ from msgspec import Meta
 PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 4096
 MAX_PAYLOAD_BYTES = 1 << 20
+ENGINE_TAKES_FROM = 1 << 52  # takes that the engine starts: OSC, keys; clients number their own below
 
 Position = Annotated[int, Meta(ge=-(2**62), le=2**62)]  # stream position: samples at host rate since activation
 Count = Annotated[int, Meta(ge=0, le=2**31)]
@@ -102,7 +103,13 @@ class Midi(Message, tag="midi", frozen=True):
 
 
 class Trigger(Message, tag="trigger", frozen=True):
-    """Starts a take at the first multiple of `quantum_ppq` at or after `position` (0 is at once)."""
+    """Starts a take at the first multiple of its quantum at or after `position`.
+
+    The quantum is `quantum_bars` bars; where that is nil, `quantum_ppq` quarter notes. 0 is at once. A trigger
+    carries all that its take needs: the parameters `mode`, `quantum`, `bars`, `late`, `seed` and `trigger_*` hold
+    for takes that the engine starts itself (MIDI messages, OSC, its MIDI port). Those have numbers from 2^52 on; a
+    client plays them from the `position` of their first committed chunk. Every take ends with a last chunk.
+    """
 
     take: Id
     position: Position
@@ -115,7 +122,7 @@ class Trigger(Message, tag="trigger", frozen=True):
 
 
 class Release(Message, tag="release", frozen=True):
-    """Ends a take at the first multiple of its quantum at or after `position`, or at `position` itself."""
+    """Ends a take: with `quantized` at the first multiple of its quantum at or after `position`, else at `position`."""
 
     take: Id
     position: Position
@@ -171,7 +178,7 @@ class Chunk(Message, tag="chunk", frozen=True):
     first_frame: Position  # timestep of the first codec frame behind it
     frames: Count
     committed: bool  # False: a plan that a later chunk may replace
-    last: bool = False  # the take ends with this chunk
+    last: bool = False  # the take ends with this chunk; an empty one: it ends at `position`, whatever was sent
 
 
 class CodesChunk(Message, tag="codes", frozen=True):

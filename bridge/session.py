@@ -32,11 +32,12 @@ from .params import BY_NAME, Values
 from .protocol import Audio, Error, Midi, Param, Release, Status, Transport, Trigger
 from .speaker import Send, Speaker
 from .transport import Change, Snapshot, Timeline, nearest_sample, quantum_of
-from .triggers import Action, Ask, Cancel, End, Keyboard, Move, Replan, Start, Takes, TriggerError
+from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError
 
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
 STATUS_EVERY_S: Final = 1.0
 MEASURES_EVERY_S: Final = 0.1
+_SAMPLING: Final = ("temperature", "guidance", "top_k")
 _LOUDEST: Final = 8.0  # 18 dB over full scale; beyond is a broken client, not music
 
 
@@ -71,6 +72,8 @@ class Session:
         self._status_s = self._replan_s = float("-inf")
         self._status_due = True
         self._replan_from: int | None = None
+        self._drawn: dict[str, Any] = {}  # sampling parameters that changed; a take's own survive the others
+        self._recondition = False  # what conditions the plan has changed
         self._outside_take: int | None = None
         self._outside = False  # a command from elsewhere is being handled: its faults are not the client's
         self.attach(engine)
@@ -78,6 +81,8 @@ class Session:
     def attach(self, engine: Engine) -> None:
         """Opens the session in a (new) engine, without its takes."""
         self._engine = engine
+        for take in list(self.takes):
+            self._over(take)
         self.takes.cancel_all()
         engine.open(
             self.number,
@@ -101,7 +106,7 @@ class Session:
             elif isinstance(message, Midi):
                 self._midi(message.position, message.data)
             elif isinstance(message, Trigger):
-                self._act(self.takes.trigger(_ask(message)))
+                self._trigger(_ask(message))
             elif isinstance(message, Release):
                 self._act(self.takes.release(message.take, message.position, quantized=message.quantized))
             elif isinstance(message, Param):
@@ -121,9 +126,7 @@ class Session:
             elif name == "midi":
                 self._midi(position, arguments[0])
             elif name == "trigger":
-                ask = self.keys.ask(position)
-                self._outside_take = ask.take
-                self._act(self.takes.trigger(ask))
+                self._trigger_outside(position)
             elif name == "cancel":
                 self._act(self.takes.cancel_all())
             elif name == "release" and self._outside_take is not None:
@@ -134,6 +137,28 @@ class Session:
             self._refuse("outside", str(error))
         finally:
             self._outside = False
+
+    def _trigger(self, ask: Ask) -> None:
+        """A client's trigger. One that is refused is over at once, so that nobody waits for it."""
+        try:
+            self._act(self.takes.trigger(ask))
+        except TriggerError:
+            if ask.take not in self.takes:
+                self._over(ask.take)
+            raise
+
+    def _trigger_outside(self, position: int) -> None:
+        """A take as the parameters say; it takes over from the last one from outside at its own launch."""
+        ask = self.keys.ask(position)
+        before, self._outside_take = self._outside_take, ask.take
+        self._act(self.takes.trigger(ask))
+        launch = self.takes.launch_of(ask.take)
+        if before is not None and before in self.takes:
+            over = self.takes.cancel(before) if launch is None else self.takes.end_at(before, launch.position)
+            self._act(over)
+
+    def _over(self, take: int) -> None:
+        self._speaker.over(take, self.timeline.epoch, self._head)
 
     def position(self, now: float) -> int:
         """Where the client's stream should be by now; as last heard while it renders offline."""
@@ -167,13 +192,12 @@ class Session:
         if self._replan_from is not None and now - self._replan_s >= REPLAN_EVERY_S:
             position, self._replan_from, self._replan_s = self._replan_from, None, now
             self.counts["replans"] += 1
-            self._engine.set_sampling(
-                self.number,
-                temperature=self.values["temperature"],
-                guidance=self.values["guidance"],
-                top_k=self.values.number("top_k"),
-            )
-            self._engine.replan(self.number, max(position, self._head))
+            drawn, self._drawn = self._drawn, {}
+            if drawn:
+                self._engine.set_sampling(self.number, **drawn)  # plans anew from the committed frontier on
+            if self._recondition:
+                self._recondition = False
+                self._engine.replan(self.number, max(position, self._head))
         pace = MEASURES_EVERY_S if self._status_due else STATUS_EVERY_S
         if now - self._status_s >= pace:
             self._status_s, self._status_due = now, False
@@ -221,6 +245,7 @@ class Session:
         event = parse(data)
         self._act(self.keys.handle(position, event))
         if self.controls.hold(position, self.keys.chord):
+            self._recondition = True
             self._mark(position)
         if event.kind is Kind.CONTROL and self.keys.hears(event):
             row = self.values.set_cc(event.number, event.value)
@@ -231,7 +256,12 @@ class Session:
         self._status_due = True
         if name == "lookahead_ms":
             self._look_ahead()
-        if self.controls.parameters(position, self.values) or BY_NAME[name].replans:
+        row = BY_NAME[name]
+        if name in _SAMPLING:
+            self._drawn[name] = self.values.number(name) if row.integer else self.values[name]
+            self._mark(position)
+        elif self.controls.parameters(position, self.values) or row.replans:
+            self._recondition = True
             self._mark(position)
 
     def _mark(self, position: int) -> None:
@@ -256,6 +286,8 @@ class Session:
                 self._engine.release(self.number, action.take, action.position)
             elif isinstance(action, Cancel):
                 self._engine.cancel(self.number, action.take)
+            elif isinstance(action, Drop):
+                self._over(action.take)
             elif isinstance(action, Replan):
                 self._engine.replan(self.number, action.position, epoch=self.timeline.epoch)
 

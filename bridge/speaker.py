@@ -79,6 +79,24 @@ class Speaker:
         payload = np.ascontiguousarray(event.codes, dtype="<u2").tobytes()
         self.say(codes, payload, topic="codes", to_owner=self._hello.want is not Want.PCM, epoch=event.epoch)
 
+    def over(self, take: int, epoch: int, position: int) -> None:
+        """Tells that a take which the engine never had, or has lost, is over: an empty last chunk."""
+        chunk = Chunk(
+            session=self._session,
+            epoch=epoch,
+            take=take,
+            seq=0,
+            position=position,
+            ppq=0.0,
+            samples=0,
+            channels=self._hello.channels,
+            first_frame=0,
+            frames=0,
+            committed=True,
+            last=True,
+        )
+        self.say(chunk, b"", topic="pcm")
+
 
 def with_tally(status: Status, dropped: int, bad: int) -> Status:
     """A status with what the I/O thread counted of the session added."""

@@ -6,15 +6,15 @@ a change of transport does to it, which take a key holds. Pure logic: it returns
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from .midi import Kind, MidiEvent
 from .params import BY_NAME, QUANTUM_VALUES, Values
-from .protocol import Late, Mode
+from .protocol import ENGINE_TAKES_FROM, Late, Mode
 from .transport import Change, Launch, Timeline, nearest_sample, quantum_of
 
-MIDI_TAKES_FROM = 1 << 52  # take numbers of keys and OSC; clients number their own takes below
 MAX_TAKES = 4  # of a session
 _SUSTAIN, _ALL_SOUND_OFF, _RESET, _ALL_NOTES_OFF = 64, 120, 121, 123
 
@@ -73,6 +73,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drop:
+    """A take that was armed until the host plays, so that the engine has never had it, is over."""
+
+    take: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replan:
     """What is planned from `position` on no longer holds: the beat has moved."""
 
@@ -88,7 +95,7 @@ class Move:
     end_position: int | None
 
 
-Action = Start | Move | End | Cancel | Replan
+Action = Start | Move | End | Cancel | Drop | Replan
 
 
 @dataclass(kw_only=True)
@@ -108,6 +115,9 @@ class Takes:
 
     def __contains__(self, take: int) -> bool:
         return take in self._takes
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._takes)
 
     def __len__(self) -> int:
         return len(self._takes)
@@ -163,12 +173,14 @@ class Takes:
     def cancel(self, take: int) -> list[Action]:
         """Ends a take at once, whatever its state."""
         placed = self._takes.pop(take).launch is not None
-        return [Cancel(take=take)] if placed else []
+        return [Cancel(take=take)] if placed else [Drop(take=take)]
 
     def cancel_all(self) -> list[Action]:
-        placed = any(take.launch is not None for take in self._takes.values())
+        """Ends every take at once."""
+        drops: list[Action] = [Drop(take=number) for number, take in self._takes.items() if take.launch is None]
+        placed = len(drops) < len(self._takes)
         self._takes.clear()
-        return [Cancel(take=None)] if placed else []
+        return [Cancel(take=None), *drops] if placed else drops
 
     def started(self, take: int, position: int) -> None:
         """The engine's word that a take sounds from `position`; a wait may have moved it."""
@@ -258,7 +270,7 @@ class Keyboard:
 
     takes: Takes
     values: Values
-    next_take: int = MIDI_TAKES_FROM
+    next_take: int = ENGINE_TAKES_FROM
     chord: set[int] = field(default_factory=set)  # chord notes that command now: held, or sustained
     _keys: dict[int, int] = field(default_factory=dict)  # trigger note -> take
     _down: set[int] = field(default_factory=set)

@@ -82,7 +82,9 @@ struct Midi {
     Bytes data;
 };
 
-// Starts a take at the first multiple of `quantum_ppq` at or after `position` (0 is at once).
+// Starts a take at the first multiple of its quantum at or after `position`.
+
+The quantum is `quantum_bars` bars; where that is nil, `quantum_ppq` quarter notes. 0 is at once. A trigger carries all that its take needs: the parameters `mode`, `quantum`, `bars`, `late`, `seed` and `trigger_*` hold for takes that the engine starts itself (MIDI messages, OSC, its MIDI port). Those have numbers from 2^52 on; a client plays them from the `position` of their first committed chunk. Every take ends with a last chunk.
 struct Trigger {
     static constexpr std::string_view type = "trigger";
     static constexpr bool has_payload = false;
@@ -96,7 +98,7 @@ struct Trigger {
     std::optional<int64_t> seed;
 };
 
-// Ends a take at the first multiple of its quantum at or after `position`, or at `position` itself.
+// Ends a take: with `quantized` at the first multiple of its quantum at or after `position`, else at `position`.
 struct Release {
     static constexpr std::string_view type = "release";
     static constexpr bool has_payload = false;

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from attacca.bridge.midi import parse
 from attacca.bridge.params import PARAMETERS, QUANTA, QUANTUM_VALUES, Parameter, Values
-from attacca.bridge.protocol import Late, Mode
+from attacca.bridge.protocol import ENGINE_TAKES_FROM, Late, Mode
 from attacca.bridge.transport import Change, Snapshot, Timeline
 from attacca.bridge.triggers import (
-    MIDI_TAKES_FROM,
     Action,
     Ask,
     Cancel,
+    Drop,
     End,
     Keyboard,
     Move,
@@ -30,7 +30,7 @@ from attacca.bridge.triggers import (
 )
 
 BAR = 96000  # 4/4 at 120, 48 kHz
-FIRST = MIDI_TAKES_FROM
+FIRST = ENGINE_TAKES_FROM
 
 
 def snapshot(**changes: Any) -> Snapshot:
@@ -133,7 +133,7 @@ def test_immediate_needs_no_transport_at_all() -> None:
     found = Takes(timeline=Timeline(48000))
     assert places(found.trigger(Ask(take=1, position=77, bars_quantum=Fraction(0)))) == [(1, 77, None)]
     assert found.trigger(Ask(take=2, position=77)) == []
-    assert found.release(2, 100) == []  # never given to the engine
+    assert found.release(2, 100) == [Drop(take=2)]  # never given to the engine
     assert found.release(1, 100) == [End(take=1, position=100)]
 
 
