@@ -122,7 +122,7 @@ class Trigger(Message, tag="trigger", frozen=True):
 
 
 class Release(Message, tag="release", frozen=True):
-    """Ends a take: with `quantized` at the first multiple of its quantum at or after `position`, else at `position`."""
+    """Ends a take at `position`; if `quantized`, at the first multiple of its quantum at or after `position`."""
 
     take: Id
     position: Position

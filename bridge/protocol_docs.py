@@ -115,6 +115,7 @@ def cpp_header() -> str:
         f"inline constexpr int64_t kVersion = {protocol.PROTOCOL_VERSION};",
         f"inline constexpr int64_t kMaxHeaderBytes = {protocol.MAX_HEADER_BYTES};",
         f"inline constexpr int64_t kMaxPayloadBytes = {protocol.MAX_PAYLOAD_BYTES};",
+        f"inline constexpr int64_t kEngineTakesFrom = int64_t{{1}} << {protocol.ENGINE_TAKES_FROM.bit_length() - 1};",
         "",
     ]
     for enum in (protocol.Mode, protocol.Late, protocol.Want):
@@ -232,7 +233,8 @@ def _bound(value: float | None) -> str:
 
 
 def _cpp_struct(message: type[protocol.Message]) -> list[str]:
-    lines = [f"// {_doc(message)}", f"struct {message.__name__} {{"]
+    lines = [f"// {line}" for line in _doc(message).splitlines() if line]
+    lines.append(f"struct {message.__name__} {{")
     lines.append(f'    static constexpr std::string_view type = "{_tag(message)}";')
     lines.append(f"    static constexpr bool has_payload = {str(message.payload is not None).lower()};")
     for entry in _fields(message):

@@ -15,6 +15,7 @@ using Bytes = std::vector<uint8_t>;
 inline constexpr int64_t kVersion = 1;
 inline constexpr int64_t kMaxHeaderBytes = 4096;
 inline constexpr int64_t kMaxPayloadBytes = 1048576;
+inline constexpr int64_t kEngineTakesFrom = int64_t{1} << 52;
 
 // What a take does between trigger and release.
 namespace mode {
@@ -83,8 +84,7 @@ struct Midi {
 };
 
 // Starts a take at the first multiple of its quantum at or after `position`.
-
-The quantum is `quantum_bars` bars; where that is nil, `quantum_ppq` quarter notes. 0 is at once. A trigger carries all that its take needs: the parameters `mode`, `quantum`, `bars`, `late`, `seed` and `trigger_*` hold for takes that the engine starts itself (MIDI messages, OSC, its MIDI port). Those have numbers from 2^52 on; a client plays them from the `position` of their first committed chunk. Every take ends with a last chunk.
+// The quantum is `quantum_bars` bars; where that is nil, `quantum_ppq` quarter notes. 0 is at once. A trigger carries all that its take needs: the parameters `mode`, `quantum`, `bars`, `late`, `seed` and `trigger_*` hold for takes that the engine starts itself (MIDI messages, OSC, its MIDI port). Those have numbers from 2^52 on; a client plays them from the `position` of their first committed chunk. Every take ends with a last chunk.
 struct Trigger {
     static constexpr std::string_view type = "trigger";
     static constexpr bool has_payload = false;
@@ -98,7 +98,7 @@ struct Trigger {
     std::optional<int64_t> seed;
 };
 
-// Ends a take: with `quantized` at the first multiple of its quantum at or after `position`, else at `position`.
+// Ends a take at `position`; if `quantized`, at the first multiple of its quantum at or after `position`.
 struct Release {
     static constexpr std::string_view type = "release";
     static constexpr bool has_payload = false;
