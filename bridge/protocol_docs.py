@@ -115,7 +115,7 @@ def cpp_header() -> str:
         f"inline constexpr int64_t kVersion = {protocol.PROTOCOL_VERSION};",
         f"inline constexpr int64_t kMaxHeaderBytes = {protocol.MAX_HEADER_BYTES};",
         f"inline constexpr int64_t kMaxPayloadBytes = {protocol.MAX_PAYLOAD_BYTES};",
-        f"inline constexpr int64_t kEngineTakesFrom = int64_t{{1}} << {protocol.ENGINE_TAKES_FROM.bit_length() - 1};",
+        f"inline constexpr int64_t kEngineTakesFrom = {protocol.ENGINE_TAKES_FROM};",
         "",
     ]
     for enum in (protocol.Mode, protocol.Late, protocol.Want):

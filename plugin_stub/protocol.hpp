@@ -15,7 +15,7 @@ using Bytes = std::vector<uint8_t>;
 inline constexpr int64_t kVersion = 1;
 inline constexpr int64_t kMaxHeaderBytes = 4096;
 inline constexpr int64_t kMaxPayloadBytes = 1048576;
-inline constexpr int64_t kEngineTakesFrom = int64_t{1} << 52;
+inline constexpr int64_t kEngineTakesFrom = 4503599627370496;
 
 // What a take does between trigger and release.
 namespace mode {
