@@ -11,10 +11,10 @@ REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-train test-all lint format typecheck bench train-tiny train docs clean
+.PHONY: help demo test test-slow test-realtime test-train test-all lint format typecheck bench quality train-tiny train docs clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (or name one: make PYTHON=...)" >&2; exit 1; }
@@ -45,6 +45,9 @@ test: $(VENV)/.dev-ready  ## set up and run the fast tests
 test-slow: $(VENV)/.dev-ready  ## the tests that take minutes
 	@$(PYTEST) -m 'slow and not train' --timeout 1200 $(ARGS)
 
+test-realtime: $(VENV)/.dev-ready  ## a minute of the shipped model in real time (wants an otherwise idle machine)
+	@$(PYTEST) tests/test_realtime.py --timeout 300 $(ARGS)
+
 test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
 	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
 
@@ -67,6 +70,9 @@ typecheck: $(VENV)/.dev-ready
 
 bench: $(VENV)/.demo-ready  ## measure this machine (ARGS="--quick")
 	@$(BIN)/attacca bench $(ARGS)
+
+quality: $(VENV)/.dev-ready  ## score the model on held-out songs: quality.json, quality.png (needs fluidsynth)
+	@$(BIN)/python -m benchmarks.quality --json quality.json --plot quality.png $(ARGS)
 
 train-tiny: $(VENV)/.train-ready  ## the whole recipe in minutes on a toy size, then the demo on its result
 	@$(BIN)/python -m attacca.training.recipe --tiny --root runs/tiny $(ARGS)

@@ -58,7 +58,16 @@ class Size:
             )
 
 
-FULL = Size(songs=320, heldout=24, seconds=44.0, codec=(), decoder=())
+# What v0 was made with. The bundle's own defaults of sampling are chosen on held-out songs and stand here alone.
+SAMPLING = ("--guidance", "1.5", "--temperature", "1.0")
+FULL = Size(
+    songs=560,
+    heldout=24,
+    seconds=44.0,
+    codec=("--minutes", "11", "--decoder-minutes", "25"),
+    decoder=("--size", "6x256", "--crop-frames", "224", "--batch", "8", "--minutes", "55"),
+    export=SAMPLING,
+)
 TINY = Size(
     songs=8,
     heldout=2,
