@@ -1,7 +1,8 @@
 """Endpoints: the sockets of the engine, and the I/O thread's poll loop. No inference happens here.
 
 A ROUTER for the plugins that own sessions, a PUB for any number of listeners, and the OSC port. Bytes become valid
-messages here or are refused: counted, answered with `error` (at most 20 a second and peer), dropped. Queues are
+messages here or are refused: counted, answered with `error` (at most 20 a second and peer), dropped. A peer may say
+hello ten times a second. Queues are
 bounded by socket high-water marks; a message that does not fit is dropped, the newest first, and counted; see
 bridge/queues.py for those between the threads. Heartbeats go both ways: a peer that was silent for `timeout_s` is
 closed; every peer is sent a ping each `heartbeat_s`, whose answer measures the round trip. A hello with a known
@@ -33,6 +34,7 @@ DEFAULT_ADDRESS: Final = "tcp://127.0.0.1:9123"
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:9124"
 _MESSAGES_PER_TURN: Final = 64
 _ERRORS_PER_S: Final = 20
+_HELLOS_PER_S: Final = 10
 _STRANGERS: Final = 256
 
 
@@ -85,6 +87,23 @@ class Peer:
     unsent: int = 0
 
 
+class Meter:
+    """Counts per routing id and second; remembers the latest _STRANGERS ids only."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # routing id -> (second, count in it)
+
+    def count(self, routing_id: bytes, now: float) -> int:
+        """One more; returns how many there were in this second."""
+        second, count = self._counts.get(routing_id, (-1, 0))
+        count = count + 1 if second == int(now) else 1
+        self._counts[routing_id] = (int(now), count)
+        self._counts.move_to_end(routing_id)
+        while len(self._counts) > _STRANGERS:
+            self._counts.popitem(last=False)
+        return count
+
+
 class Endpoints:
     """Binds in the constructor (BindError says which address, and why); `run` is the I/O thread's body."""
 
@@ -105,7 +124,7 @@ class Endpoints:
         self._nonces = itertools.count(1)
         self._peers: dict[bytes, Peer] = {}
         self._by_session: dict[int, Peer] = {}
-        self._errors: OrderedDict[bytes, tuple[float, int]] = OrderedDict()  # routing id -> (second, errors in it)
+        self._errors, self._hellos = Meter(), Meter()
         self._beat_s = clock()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -143,7 +162,7 @@ class Endpoints:
         """Any thread: (messages of a session dropped in either direction, bad messages from it)."""
         peer = self._by_session.get(session)
         unsent, bad = (peer.unsent, peer.bad) if peer is not None else (0, 0)
-        return self._inbox.dropped[session] + unsent, bad
+        return self._inbox.dropped[session] + self.outbox.dropped[session] + unsent, bad
 
     def run(self, stop: threading.Event) -> None:
         """I/O thread: polls until `stop`, then tells every peer and closes everything."""
@@ -237,26 +256,26 @@ class Endpoints:
 
     def _open(self, routing_id: bytes, peer: Peer | None, hello: Hello) -> None:
         now = self._clock()
+        if self._hellos.count(routing_id, now) > _HELLOS_PER_S:
+            self._refuse(routing_id, "rate", f"more than {_HELLOS_PER_S} hellos a second")
+            return
         if hello.model not in ("", self._welcome.model):
             self._refuse(routing_id, "model", f"{hello.model!r} is not served here, {self._welcome.model!r} is")
             return
         if peer is None and len(self._peers) >= self.config.max_sessions:
             self._refuse(routing_id, "full", f"all {self.config.max_sessions} sessions are in use")
             return
-        if peer is None:
-            session = next(self._sessions)
-        else:
-            session = peer.session
-            self._inbox.put(Closed(session=session, reason="reopened"))
-            self.counts["reopened"] += 1
+        session = next(self._sessions) if peer is None else peer.session
+        if not self._inbox.put(Opened(session=session, hello=hello)):
+            self._refuse(routing_id, "busy", "the engine is behind with opening sessions; try again")
+            return
+        self.counts["reopened"] += peer is not None
         peer = Peer(routing_id=routing_id, session=session, want=hello.want, heard_s=now, pinged_s=now)
         self._peers[routing_id] = self._by_session[session] = peer
-        self._inbox.put(Opened(session=session, hello=hello))
         self._to_peer(peer, msgspec.structs.replace(self._welcome, session=session))
 
     def _drop_peer(self, peer: Peer, reason: str) -> None:
         del self._peers[peer.routing_id], self._by_session[peer.session]
-        self._errors.pop(peer.routing_id, None)
         self.counts[f"closed: {reason}"] += 1
         self._inbox.put(Closed(session=peer.session, reason=reason))
 
@@ -269,14 +288,7 @@ class Endpoints:
         self._error(routing_id, peer, Error(code=code, text=text[:512]))
 
     def _error(self, routing_id: bytes, peer: Peer | None, error: Error) -> None:
-        second, count = self._errors.get(routing_id, (-1.0, 0))
-        now = float(int(self._clock()))
-        count = count + 1 if second == now else 1
-        self._errors[routing_id] = (now, count)
-        self._errors.move_to_end(routing_id)
-        while len(self._errors) > _STRANGERS:
-            self._errors.popitem(last=False)
-        if count > _ERRORS_PER_S:
+        if self._errors.count(routing_id, self._clock()) > _ERRORS_PER_S:
             self.counts["errors withheld"] += 1
             return
         self._raw(routing_id, protocol.encode(error), peer)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from attacca.bridge.client_config import At
+from attacca.bridge.midi import read_file
 from attacca.bridge.protocol import Midi
 from attacca.bridge.ring import Samples
 
@@ -85,24 +86,8 @@ class MidiTrack:
 
     @classmethod
     def from_file(cls, path: Path) -> MidiTrack:
-        """Channel messages of all tracks of a .mid, by musical position; its tempo map is ignored.
-
-        ValueError if it is not a MIDI file, or one in SMPTE time.
-        """
-        import mido
-
-        try:
-            file = mido.MidiFile(str(path))
-        except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-            raise ValueError(f"{path}: not a MIDI file that can be read ({error})") from None
-        if file.ticks_per_beat <= 0:
-            raise ValueError(f"{path}: {file.ticks_per_beat} ticks per beat; files in SMPTE time have no beats")
-        events, ticks = [], 0
-        for message in mido.merge_tracks(file.tracks):
-            ticks += message.time
-            if not message.is_meta and len(data := bytes(message.bytes())) <= 3:
-                events.append((Fraction(ticks, file.ticks_per_beat), data))
-        return cls(events)
+        """Channel messages of all tracks of a .mid, by musical position. MidiError if it cannot be read."""
+        return cls([(ppq, data) for ppq, data in read_file(path) if len(data) <= 3])
 
     def events(self, start_ppq: Fraction, ppq_per_sample: Fraction, count: int) -> list[At]:
         """What sounds in a block: each message at the first sample at or after its position."""

@@ -6,6 +6,7 @@ one process without sockets (deterministic, for tests and offline rendering), or
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -42,11 +43,13 @@ class ZmqLink:
     def __init__(self, address: str) -> None:
         """`address` as ZeroMQ writes it, e.g. "tcp://127.0.0.1:9123"; ValueError if it cannot be one."""
         self._address = address
+        self._identity = b"attacca-" + secrets.token_bytes(12)  # the engine knows this client again by it
         self._socket = self._open()
 
     def _open(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         socket.linger = 0
+        socket.setsockopt(zmq.ROUTING_ID, self._identity)
         socket.sndhwm = socket.rcvhwm = _HIGH_WATER_MESSAGES
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
@@ -72,7 +75,7 @@ class ZmqLink:
         return self._socket.recv_multipart()
 
     def reopen(self) -> None:
-        """See Link. A new socket has a new routing identity: the engine sees a new client."""
+        """See Link. The routing identity stays: the engine reopens this client's session, none is left behind."""
         self._socket.close()
         self._socket = self._open()
 

@@ -14,8 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .transport import Timeline, nearest_sample
-
 MAX_FILE_BYTES = 4 << 20
 
 
@@ -55,17 +53,11 @@ def parse(data: bytes) -> MidiEvent:
     return MidiEvent(kind=kind, channel=channel, number=data[1], value=data[2])
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileEvent:
-    """One message of a .mid file: where it stands in quarter notes and, by the file's own tempi, in seconds."""
+def read_file(path: Path | str) -> list[tuple[Fraction, bytes]]:
+    """Channel messages of a .mid in time order, each with its quarter note; the host's tempo holds, not the file's.
 
-    ppq: Fraction
-    seconds: Fraction
-    data: bytes
-
-
-def read_file(path: Path | str) -> list[FileEvent]:
-    """Channel messages of a .mid in time order. MidiError if it cannot be read."""
+    MidiError if it cannot be read.
+    """
     import mido
 
     path = Path(path)
@@ -81,29 +73,12 @@ def read_file(path: Path | str) -> list[FileEvent]:
     if song.ticks_per_beat <= 0:
         raise MidiError(f"{path}: time in SMPTE frames is not supported; export it in ticks per beat")
     events = []
-    ticks, seconds, quarter_s = 0, Fraction(0), Fraction(1, 2)
+    ticks = 0
     for message in messages:
         ticks += message.time
-        seconds += Fraction(message.time, song.ticks_per_beat) * quarter_s
-        if message.type == "set_tempo":
-            quarter_s = Fraction(message.tempo, 10**6)
-        elif not message.is_meta and message.type != "sysex":
-            ppq = Fraction(ticks, song.ticks_per_beat)
-            events.append(FileEvent(ppq=ppq, seconds=seconds, data=bytes(message.bytes())))
+        if not message.is_meta and message.type != "sysex":
+            events.append((Fraction(ticks, song.ticks_per_beat), bytes(message.bytes())))
     return events
-
-
-def on_timeline(events: list[FileEvent], timeline: Timeline, *, from_ppq: Fraction) -> list[tuple[int, bytes]]:
-    """Stream positions of a file that lies on the host's grid with its start at `from_ppq`.
-
-    ValueError while the host stands still.
-    """
-    return [(nearest_sample(timeline.position_of(from_ppq + event.ppq)), event.data) for event in events]
-
-
-def in_seconds(events: list[FileEvent], sample_rate: int, *, from_position: int) -> list[tuple[int, bytes]]:
-    """Stream positions of a file that plays at its own tempi from a position on."""
-    return [(from_position + nearest_sample(event.seconds * sample_rate), event.data) for event in events]
 
 
 def port_names() -> list[str]:

@@ -8,6 +8,7 @@ MIDI for anything that must be exact. Wrong addresses and types are counted and 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import socket
 from collections import Counter
@@ -51,7 +52,7 @@ CONTROL: Final[tuple[Address, ...]] = (
     Address(address="/attacca/note", types="ii", description="Note and velocity, as from keys; velocity 0 is off."),
     Address(address="/attacca/cc", types="ii", description="MIDI controller and value."),
     Address(address="/attacca/session", types="i", description="Session that commands go to; 0: the latest."),
-    Address(address="/attacca/subscribe", types="si", description="Host and port that status is sent to."),
+    Address(address="/attacca/subscribe", types="si", description="IP address and port that status is sent to."),
     Address(address="/attacca/unsubscribe", types="si", description="No longer."),
     Address(address="/attacca/ping", types="", description="Answered with /attacca/pong."),
     *(
@@ -100,13 +101,16 @@ class OscPort:
         except OSError as error:
             self._socket.close()
             raise OSError(f"OSC port {host}:{port} cannot be bound: {error.strerror}") from error
+        self._family = family
         self._socket.setblocking(False)
+        logging.getLogger().addFilter(self._quiet)  # python-osc warns once per broken bundle, through the root
         self.port = int(self._socket.getsockname()[1])
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
+        logging.getLogger().removeFilter(self._quiet)
         self._socket.close()
 
     def receive(self) -> None:
@@ -161,12 +165,29 @@ class OscPort:
     def _subscribe(self, host: str, port: int, sender: tuple[str, int], *, wanted: bool) -> None:
         if not wanted:
             self._subscribers.pop((host, port), None)
+        elif not self._can_reach(host):
+            self._refuse("subscribe", f"{host[:64]!r} is no IP address of the kind of this port's own", sender)
         elif not 1 <= port <= 65535 or not (self._allow_remote or _is_loopback(host)):
             self._refuse("subscribe", f"status may not be sent to {host[:64]}:{port}", sender)
         elif len(self._subscribers) >= MAX_SUBSCRIBERS and (host, port) not in self._subscribers:
             self._refuse("subscribe", f"there are {MAX_SUBSCRIBERS} subscribers already", sender)
         else:
             self._subscribers[host, port] = None
+
+    def _can_reach(self, host: str) -> bool:
+        """Addresses only: looking a name up, with every status, would hold up the I/O thread."""
+        try:
+            version = ipaddress.ip_address(host).version
+        except ValueError:
+            return False
+        return version == (6 if self._family == socket.AF_INET6 else 4)
+
+    def _quiet(self, record: logging.LogRecord) -> bool:
+        """Counts python-osc's warnings in place of writing them."""
+        if record.module not in ("osc_bundle", "osc_message"):
+            return True
+        self.counts["malformed"] += 1
+        return False
 
     def _refuse(self, code: str, text: str, sender: tuple[str, int]) -> None:
         self.counts["bad"] += 1

@@ -1,6 +1,8 @@
 """Queues between the I/O thread and the decode thread: bounded, ordered, with a stated drop policy.
 
-Inwards, order is kept over all kinds of message. Each session may have INBOX_MESSAGES waiting; audio stops at three
+Inwards, order is kept over all kinds of message. What opens or closes a session takes the place of all that still
+waits for it, and at most INBOX_OPENINGS are taken until the decode thread has had its turn. Each session may have
+INBOX_MESSAGES waiting; audio stops at three
 quarters of that, so that a trigger still gets through when audio does not. What does not fit is dropped (the
 newest), counted, and shown in the session's status; dropped audio is a gap that the engine fills with silence.
 Outwards, OUTBOX_MESSAGES may wait for the I/O thread; then the newest is dropped and counted: the plugin's fallback
@@ -17,6 +19,7 @@ from typing import Any, Final
 from . import protocol
 
 INBOX_MESSAGES: Final = 512
+INBOX_OPENINGS: Final = 64
 OUTBOX_MESSAGES: Final = 4096
 _AUDIO_MESSAGES: Final = INBOX_MESSAGES * 3 // 4
 
@@ -85,12 +88,19 @@ class Inbox:
         self.dropped: Counter[int] = Counter()  # session -> messages
         self._commands: deque[Command] = deque()
         self._waiting: Counter[int] = Counter()
+        self._openings = 0
         self._condition = threading.Condition()
 
     def put(self, command: Command) -> bool:
         """Any thread; never blocks on work. False if the command was dropped."""
         with self._condition:
-            if isinstance(command, Received | Outside | RoundTrip):
+            if isinstance(command, Opened):
+                if self._openings >= INBOX_OPENINGS:
+                    return False
+                self._openings += 1
+            if isinstance(command, Opened | Closed):
+                self._forget(command.session)
+            else:
                 audio = isinstance(command, Received) and isinstance(command.message, protocol.Audio)
                 if self._waiting[command.session] >= (_AUDIO_MESSAGES if audio else INBOX_MESSAGES):
                     self.dropped[command.session] += 1
@@ -108,7 +118,14 @@ class Inbox:
             commands = list(self._commands)
             self._commands.clear()
             self._waiting.clear()
+            self._openings = 0
         return commands
+
+    def _forget(self, session: int) -> None:
+        """Under the lock: what waits for a session is of no use any more."""
+        if self._waiting.pop(session, 0) or self._openings > 1:
+            kept = [entry for entry in self._commands if entry.session != session]
+            self._commands = deque(kept)
 
     def wake(self) -> None:
         """Any thread: ends a wait."""
@@ -120,13 +137,13 @@ class Outbox:
     """Decode thread to I/O thread. Single appends and pops of a deque are atomic."""
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped: Counter[int] = Counter()  # session -> messages
         self._messages: deque[Outgoing] = deque()
 
     def put(self, outgoing: Outgoing) -> bool:
         """Decode thread; False if the message was dropped."""
         if len(self._messages) >= OUTBOX_MESSAGES:
-            self.dropped += 1
+            self.dropped[outgoing.session] += 1
             return False
         self._messages.append(outgoing)
         return True

@@ -158,7 +158,7 @@ class Session:
             self._act(over)
 
     def _over(self, take: int) -> None:
-        self._speaker.over(take, self.timeline.epoch, self._head)
+        self._speaker.over(take, self.timeline.epoch, min(self._head, 2**62))
 
     def position(self, now: float) -> int:
         """Where the client's stream should be by now; as last heard while it renders offline."""
@@ -315,6 +315,7 @@ class Session:
                 next_launch=(lambda position: self._next_launch(ask, position)) if waits else None,
                 mode=TakeMode(ask.mode.value),
                 bar_position=self._bar_position if playing else None,
+                bar_line=self._bar_line if playing else None,
                 bars=ask.bars if ask.mode is not protocol.Mode.CONTINUE else None,
                 beats_per_bar=self.timeline.segment.snapshot.meter_num if playing else 4,
                 variation=self.values["variation"] if ask.variation is None else ask.variation,
@@ -326,6 +327,11 @@ class Session:
             return position
         launch = self.timeline.next_launch(position, bars=ask.bars_quantum, quarters=ask.quarters_quantum)
         return launch.position
+
+    def _bar_line(self, position: int) -> int:
+        if not self.timeline.playing:
+            return position
+        return self.timeline.next_launch(position, bars=Fraction(1)).position
 
     def _bar_position(self, position: int, bars: int) -> Fraction:
         if not self.timeline.playing:

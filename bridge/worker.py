@@ -28,6 +28,7 @@ from .speaker import with_tally
 CRASHES: Final = 5
 _PEACE_S: Final = 60.0
 _IDLE_S: Final = 0.25
+_TRACEBACK_EVERY_S: Final = 10.0  # of sessions that fail; all are counted
 _log = logging.getLogger("attacca.worker")
 
 
@@ -53,6 +54,7 @@ class Worker:
         self._sessions: dict[int, Session] = {}
         self._engine = make_engine()
         self._crashes_s: list[float] = []
+        self._told_s = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
         """Decode thread: until `stop`, or until the engine has crashed too often (`failure`)."""
@@ -155,9 +157,17 @@ class Worker:
             act()
         except Exception as error:
             self.counts["session failures"] += 1
-            _log.error("session %d failed: %s", session.number, error, exc_info=error)
+            self._log_failure(session, error)
             self._engine.close(session.number)
             self._reopen(session, error)
+
+    def _log_failure(self, session: Session, error: Exception) -> None:
+        now = self._clock()
+        if now - self._told_s < _TRACEBACK_EVERY_S:
+            return
+        self._told_s = now
+        count = self.counts["session failures"]
+        _log.error("session %d failed (%d failures so far): %s", session.number, count, error, exc_info=error)
 
     def _reopen(self, session: Session, error: Exception) -> None:
         try:

@@ -1,9 +1,8 @@
-"""MIDI: raw messages, files on both time bases, ports that are not there."""
+"""MIDI: raw messages, files, ports that are not there."""
 
 from __future__ import annotations
 
 import importlib
-from fractions import Fraction
 from pathlib import Path
 
 import mido
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attacca.bridge import midi
-from attacca.bridge.midi import Kind, MidiError, MidiEvent, in_seconds, on_timeline, open_port, parse, read_file
-from attacca.bridge.transport import Snapshot, Timeline
+from attacca.bridge.midi import Kind, MidiError, MidiEvent, open_port, parse, read_file
 
 
 def test_parse() -> None:
@@ -47,24 +45,8 @@ def song(path: Path) -> Path:
     return path
 
 
-def test_a_file_on_the_grid_and_in_seconds(tmp_path: Path) -> None:
-    events = read_file(song(tmp_path / "a.mid"))
-    assert [(e.ppq, e.seconds) for e in events] == [(1, Fraction(1, 2)), (3, 2)]
-    timeline = Timeline(44100)
-    timeline.feed(
-        Snapshot(
-            epoch=1, position=100, ppq=Fraction(0), bpm=Fraction(90), meter_num=4, meter_den=4,
-            bar_ppq=Fraction(0), playing=True,
-        )
-    )  # fmt: skip
-    assert on_timeline(events, timeline, from_ppq=Fraction(4)) == [
-        (100 + 5 * 29400, b"\x90\x00\x09"),
-        (100 + 7 * 29400, b"\x80\x00\x00"),
-    ]
-    assert in_seconds(events, 44100, from_position=7) == [
-        (7 + 22050, b"\x90\x00\x09"),
-        (7 + 88200, b"\x80\x00\x00"),
-    ]
+def test_a_file_by_quarter_notes(tmp_path: Path) -> None:
+    assert read_file(song(tmp_path / "a.mid")) == [(1, b"\x90\x00\x09"), (3, b"\x80\x00\x00")]
 
 
 @pytest.mark.parametrize("cut", [0, 3, 14, 20, 30])

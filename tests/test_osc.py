@@ -84,6 +84,8 @@ def test_commands(desk: Desk) -> None:
         ("/attacca/trigger", "i", (1,), "types"),
         ("/attacca/subscribe", "si", ("192.0.2.1", 9), "subscribe"),
         ("/attacca/subscribe", "si", ("example.org", 9), "subscribe"),
+        ("/attacca/subscribe", "si", ("localhost", 9), "subscribe"),  # a name is looked up: not on this thread
+        ("/attacca/subscribe", "si", ("::1", 9), "subscribe"),
         ("/attacca/subscribe", "si", ("127.0.0.1", 0), "subscribe"),
     ],
 )
@@ -126,6 +128,14 @@ def test_status_goes_to_subscribers_until_they_leave(desk: Desk) -> None:
     desk.port.broadcast(status)
     desk.send("/attacca/ping")
     assert desk.answer() == ("/attacca/pong", [])  # nothing came before it
+
+
+def test_broken_bundles_are_counted_not_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    broken = b"#bundle\0" + bytes(8) + b"\0\0\0\x04none"
+    for _ in range(100):
+        desk.port._datagram(broken, ("127.0.0.1", 9))
+    assert desk.port.counts["malformed"] >= 100
+    assert not caplog.records
 
 
 def test_subscribers_are_bounded(desk: Desk) -> None:

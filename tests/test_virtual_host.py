@@ -157,7 +157,7 @@ def test_midi_file_is_read_by_beats(tmp_path: Path) -> None:
     found = MidiTrack.from_file(path).events(Fraction(0), Fraction(1, 100), 1000)
     assert [at.offset for at in found] == [150, 200]
     path.write_bytes(b"MThd nonsense")
-    with pytest.raises(ValueError, match="not a MIDI file"):
+    with pytest.raises(ValueError, match="no readable MIDI file"):
         MidiTrack.from_file(path)
 
 
