@@ -29,7 +29,7 @@ from attacca.bridge.demo_measure import Marks, Trace
 from attacca.bridge.engine_process import EngineProcess, EngineProcessError
 from attacca.bridge.host_tracks import MidiTrack
 from attacca.bridge.host_transport import Action, HostConfig
-from attacca.bridge.protocol import Param, Status, Trigger
+from attacca.bridge.protocol import Error, Param, Status, Trigger
 from attacca.bridge.transport import nearest_sample
 from attacca.bridge.virtual_host import BlockRecord, FlatOut, RealTime, Recording, VirtualHost
 
@@ -135,6 +135,8 @@ def run_demo(options: DemoOptions, *, console: Console | None = None) -> DemoRes
     for note in material.notes:
         console.print(f"[dim]{material.name}: {note}[/dim]")
     played = _play(options, material, console)
+    if played.marks.start is None:
+        raise DemoError(_unheard(played))
     measures = demo_measure.measures_of(
         played.client, played.recording, played.record, played.marks, played.trace, paced=not options.flat_out
     )
@@ -261,6 +263,8 @@ def _watcher(
             event = client.network.events.popleft()
             if isinstance(event, Status):
                 trace.statuses.append((end, event))
+            elif isinstance(event, Error):
+                trace.errors.append(event.text)
         now_s = progress.get_time()
         if now_s - shown_s[0] < _PROGRESS_S:
             return
@@ -275,6 +279,14 @@ def _watcher(
         progress.update(task, completed=end, description=f"bar {bar:>2}  {words}")
 
     return watch
+
+
+def _unheard(played: _Played) -> str:
+    counts = played.client.network.counts
+    told = played.trace.errors
+    why = f"; the engine said: {told[-1]}" if told else ""
+    lost = f"; the session was lost {counts['sessions_lost']} times" if counts["sessions_lost"] else ""
+    return f"no generated sample was heard, though the take was triggered{why}{lost}; nothing was written"
 
 
 def _draw(
@@ -303,8 +315,8 @@ def _print_table(console: Console, measures: dict[str, Any], files: Sequence[Pat
     rows = [
         ("start error", f"{measures['start_error_samples']} samples"),
         ("RTF whole (decoder, codec)", f"{rtf['total']}  ({rtf['decoder']}, {rtf['codec']})"),
-        ("time to first audio", f"{measures['ttfa_ms']} ms"),
-        ("control latency", f"{measures['control_latency_ms']} ms"),
+        ("time to first audio", demo_measure.in_ms(measures["ttfa_ms"])),
+        ("control latency", demo_measure.in_ms(measures["control_latency_ms"])),
         ("look-ahead p50, p5, least", f"{ahead['p50']}, {ahead['p5']}, {ahead['min']} ms"),
         ("underruns", f"{underruns['callbacks']} callbacks, {underruns['samples']} samples"),
         ("late samples", str(measures["late_samples"])),

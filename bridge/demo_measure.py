@@ -27,6 +27,7 @@ class Trace:
 
     lookahead: list[tuple[int, int]] = field(default_factory=list)  # (position, samples) while a take sounds
     statuses: list[tuple[int, Status]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)  # what the engine complained of
     control_position: int | None = None
 
 
@@ -99,14 +100,17 @@ def measures_of(
             "codec": _rounded(last.rtf_codec if last else None, 4),
             "total": _rounded(last.rtf_total if last else None, 4),
         },
-        "ttfa_ms": _rounded((min(playable) - record.triggered_s) * 1000 if playable else None, 1),
+        # Flat out the host waits for the engine, so there is no time to measure.
+        "ttfa_ms": _rounded((min(playable) - record.triggered_s) * 1000 if playable and paced else None, 1),
         "start_error_samples": None if marks.start is None else marks.start - nearest_sample(marks.bar_line),
         "start_error_exact_samples": None
         if marks.start is None
         else _rounded(float(marks.start - marks.bar_line), 4),
         "underruns": {"callbacks": counters.underrun_callbacks, "samples": counters.underrun_samples},
         "waiting_samples": counters.waiting_samples,
-        "control_latency_ms": _control_latency_ms(arrivals, trace.control_position, rate),
+        "control_latency_ms": _control_latency_ms(
+            arrivals, trace.control_position, rate, replanned=_replanned(trace) if paced else None
+        ),
         "control_latency_engine_ms": _engine_control_latency_ms(trace, rate),
         "late_samples": ring.late_samples,
         "fallbacks": {
@@ -127,21 +131,43 @@ def measures_of(
     }
 
 
-def _control_latency_ms(arrivals: Sequence[Arrival], control_position: int | None, rate: int) -> float | None:
-    """From a changed control to the first sample of the first chunk that was planned after it.
+def _control_latency_ms(
+    arrivals: Sequence[Arrival], control_position: int | None, rate: int, *, replanned: int | None
+) -> float | None:
+    """From a changed control to the first sample of the first chunk that surely knows of it.
 
-    Every chunk is announced as a plan before it is committed: the first plan that comes after the change was made
-    is the first that knows of it.
+    What was under way when the control changed knows nothing of it, though it comes later. The engine plans anew:
+    the first chunk that takes the place of a plan (announced again, or committed with other samples) is the first
+    that knows. If the change met no plan, it is the first one announced after `replanned`, the stream position at
+    which the engine told that it had planned anew: that may be a chunk too late, never too early. Flat out its word
+    comes at no stream position that means anything, so then there may be no figure.
     """
     if control_position is None:
         return None
-    planned: set[int] = set()
+    planned: dict[int, Arrival] = {}
+    first_told: int | None = None
     for arrival in arrivals:
-        chunk = arrival.chunk
-        if arrival.read_end >= control_position and (not chunk.committed or chunk.position not in planned):
-            return _rounded((chunk.position - control_position) * 1000 / rate, 1)
-        planned.add(chunk.position)
-    return None
+        chunk, before = arrival.chunk, planned.get(arrival.chunk.position)
+        if arrival.read_end >= control_position:
+            replaced = before is not None and not (chunk.committed and np.array_equal(before.head, arrival.head))
+            if replaced:
+                return _rounded((chunk.position - control_position) * 1000 / rate, 1)
+            told = replanned is not None and arrival.read_end >= replanned
+            if first_told is None and before is None and told:
+                first_told = chunk.position
+        if not chunk.committed:
+            planned[chunk.position] = arrival
+    return None if first_told is None else _rounded((first_told - control_position) * 1000 / rate, 1)
+
+
+def _replanned(trace: Trace) -> int | None:
+    """Where the host stood when a status first told of a plan made anew after the control changed."""
+    if trace.control_position is None:
+        return None
+    before = [s.control_latency_samples for at, s in trace.statuses if at < trace.control_position]
+    was = before[-1] if before else 0
+    after = ((at, s.control_latency_samples) for at, s in trace.statuses if at >= trace.control_position)
+    return next((at for at, samples in after if samples not in (0, was)), None)
 
 
 def _engine_control_latency_ms(trace: Trace, rate: int) -> float | None:
@@ -160,6 +186,11 @@ def _callbacks_ms(recording: Recording) -> dict[str, float | None]:
         "p99": _rounded(float(np.percentile(seconds, 99)) * 1000, 3),
         "max": _rounded(float(seconds.max()) * 1000, 3),
     }
+
+
+def in_ms(figure: float | None) -> str:
+    """A figure of demo.json for people: "-" where there is none."""
+    return "-" if figure is None else f"{figure} ms"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -212,7 +212,7 @@ def _draw_title(figure: Any, title: str, measures: dict[str, Any]) -> None:
         f"start error {measures['start_error_samples']} samples",
         f"underruns {underruns['callbacks']}",
         f"RTF {rtf['total']}",
-        f"first audio after {measures['ttfa_ms']} ms",
-        f"control latency {measures['control_latency_ms']} ms",
+        f"first audio after {'-' if measures['ttfa_ms'] is None else measures['ttfa_ms']} ms",
+        f"control latency {'-' if measures['control_latency_ms'] is None else measures['control_latency_ms']} ms",
     ]
     figure.text(0.06, 0.908, "     ".join(facts), fontsize=9.5, color="#5d5c57", va="center")

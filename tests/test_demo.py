@@ -45,8 +45,8 @@ def test_riff_flat_out_leaves_three_files_and_true_figures(tmp_path: Path) -> No
     assert told["start_error_samples"] == 0
     assert told["underruns"] == {"callbacks": 0, "samples": 0}
     assert 0 < told["rtf"]["total"] < 5
-    assert told["ttfa_ms"] > 0
-    assert 0 < told["control_latency_ms"] < 1000
+    assert told["ttfa_ms"] is None  # flat out, the host waits
+    assert told["control_latency_ms"] is None or 0 < told["control_latency_ms"] < 1000
     assert told["seed"] == 1
     samples, rate = soundfile.read(tmp_path / "demo.wav")
     assert (rate, len(samples)) == (48000, (LEAD_BARS + 2 + 1) * 2 * 48000)
@@ -183,27 +183,42 @@ def test_start_error_is_measured_not_assumed(shift: int) -> None:
     assert marks.start - nearest_sample(marks.bar_line) == shift
 
 
-def arrival(position: int, *, committed: bool, read_end: int) -> Arrival:
+def arrival(position: int, *, committed: bool, read_end: int, level: float = 0.0) -> Arrival:
     chunk = Chunk(
         session=1, epoch=1, take=1, seq=0, position=position, ppq=0.0, samples=0, channels=1, first_frame=0,
         frames=0, committed=committed,
     )  # fmt: skip
-    return Arrival(at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=np.zeros((0, 1), np.float32))
+    head = np.full((4, 1), level, np.float32)
+    return Arrival(at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=head)
 
 
-def test_control_latency_is_counted_to_the_first_chunk_planned_after() -> None:
+def test_control_latency_does_not_count_what_was_under_way() -> None:
     arrivals = [
         arrival(1000, committed=False, read_end=0),
         arrival(1000, committed=True, read_end=200),
         arrival(2000, committed=False, read_end=400),
-        arrival(2000, committed=True, read_end=600),  # planned before the change: says nothing of it
-        arrival(3000, committed=False, read_end=700),
+        arrival(2000, committed=True, read_end=600),
+        arrival(3000, committed=False, read_end=600),  # under way when the control changed
+        arrival(3000, committed=False, read_end=650),  # planned again
         arrival(3000, committed=True, read_end=900),
     ]
-    assert demo_measure._control_latency_ms(arrivals, 500, 1000) == 2500.0
-    assert demo_measure._control_latency_ms(arrivals, 300, 1000) == 1700.0
-    assert demo_measure._control_latency_ms(arrivals, 950, 1000) is None
-    assert demo_measure._control_latency_ms(arrivals, None, 1000) is None
+    latency = demo_measure._control_latency_ms
+    assert latency(arrivals, 500, 1000, replanned=None) == 2500.0
+    assert latency(arrivals, None, 1000, replanned=None) is None
+    plain = [entry for entry in arrivals if entry.read_end != 650]
+    assert latency(plain, 500, 1000, replanned=None) is None
+    later = [*plain, arrival(4000, committed=False, read_end=900)]
+    assert latency(later, 500, 1000, replanned=800) == 3500.0
+    assert latency(later, 500, 1000, replanned=950) is None
+    other = [*plain[:-1], arrival(3000, committed=True, read_end=900, level=0.5)]  # committed, but not as planned
+    assert latency(other, 500, 1000, replanned=None) == 2500.0
+
+
+def test_a_demo_without_a_generated_sample_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_measure, "_measured_start", lambda *_: None)
+    with pytest.raises(DemoError, match="no generated sample was heard"):
+        run_demo(DemoOptions(fake=True, flat_out=True, bars=1, out=tmp_path), console=QUIET)
+    assert not (tmp_path / "demo.json").exists()
 
 
 def test_spectrogram_finds_a_tone() -> None:
