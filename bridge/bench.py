@@ -21,6 +21,7 @@ from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.conditioning import Controls, encode
 from attacca.engine.events import Model
 from attacca.engine.generator import Conditions, Sampling
+from attacca.engine.manifest import Manifest
 
 ClockNs = Callable[[], int]
 
@@ -161,13 +162,45 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def report(rows: Sequence[Row], *, model: str, threads: int, options: BenchOptions) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured. It goes into every row, so that rows of several reports can stand in one table."""
+
+    model: str
+    pattern: str
+    backend: str
+    precision: str
+    threads: int
+    rows: int  # of one decoder step, both guidance branches counted
+    context: int  # most frames attended to
+
+
+def subject_of(model: Model, name: str, *, threads: int, sampling: Sampling) -> Subject:
+    """Read from a loaded bundle; anything else is the fake, which has neither rows nor context."""
+    manifest = getattr(model, "manifest", None)
+    if not isinstance(manifest, Manifest):
+        return Subject(
+            model=name, pattern="fake", backend="fake", precision="none", threads=threads, rows=0, context=0
+        )
+    stack = manifest.pattern.name in {"stack", "stack-delay"}
+    return Subject(
+        model=name,
+        pattern=manifest.pattern.name,
+        backend="onnxruntime-cpu",
+        precision=manifest.decoder.precision,
+        threads=threads,
+        rows=(manifest.num_codebooks + 1 if stack else 1) * (1 if sampling.guidance == 1.0 else 2),
+        context=manifest.window_frames,
+    )
+
+
+def report(rows: Sequence[Row], subject: Subject, *, options: BenchOptions) -> dict[str, Any]:
     """Everything for machines: rows, ratios, machine, versions, commit."""
     return {
-        "model": model,
-        "threads": threads,
+        "model": subject.model,
+        "threads": subject.threads,
         "options": asdict(options),
-        "rows": [asdict(row) for row in rows],
+        "rows": [asdict(row) | asdict(subject) for row in rows],
         "ratios": ratios(rows),
         "machine": machine(),
         "versions": versions(),
@@ -200,8 +233,9 @@ def run(settings: Settings, *, quick: bool, as_json: bool) -> None:
 
     options = QUICK if quick else BenchOptions()
     name = "fake" if settings.fake else settings.model
-    rows = measure(load_model(settings), options, sampling_of(settings))
-    told = report(rows, model=name, threads=settings.threads, options=options)
+    model, sampling = load_model(settings), sampling_of(settings)
+    rows = measure(model, options, sampling)
+    told = report(rows, subject_of(model, name, threads=settings.threads, sampling=sampling), options=options)
     if as_json:
         print(json.dumps(told, indent=2))
     else:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attacca.bridge import bench
-from attacca.bridge.bench import BenchOptions, Row, measure, ratios, report, summarise
+from attacca.bridge.bench import BenchOptions, Row, measure, ratios, report, subject_of, summarise
 from attacca.bridge.cli import app
+from attacca.engine.bundle import load_bundle
+from attacca.engine.fake import FakeConfig
+from attacca.engine.fake import FakeModel as FakeEngineModel
 from attacca.engine.generator import Sampling
+
+TINY = Path(__file__).parent / "data" / "tiny"
 
 
 class Clock:
@@ -123,11 +128,25 @@ def test_tails_are_of_steady_calls_only() -> None:
 
 
 def test_the_report_is_json_with_all_that_a_figure_hangs_on() -> None:
-    told = json.loads(json.dumps(report(list(measured().values()), model="m", threads=1, options=bench.QUICK)))
+    model = load_bundle(TINY)
+    subject = subject_of(model, "m", threads=1, sampling=Sampling(guidance=2.0))
+    told = json.loads(json.dumps(report(list(measured().values()), subject, options=bench.QUICK)))
     assert {"rows", "ratios", "machine", "versions", "commit", "model", "threads", "options"} == set(told)
     assert told["machine"]["cores"] >= 1
     assert told["versions"]["onnxruntime"]
     assert len(told["rows"]) == 4
+    asked = {"name", "p50_ms", "p99_ms", "p999_ms", "max_ms", "rtf", *asdict(subject)}
+    assert all(asked <= set(row) for row in told["rows"])
+    shape = model.manifest
+    assert (subject.pattern, subject.precision) == ("stack-delay", shape.decoder.precision)
+    assert (subject.rows, subject.context) == (2 * (shape.num_codebooks + 1), shape.window_frames)
+    alone = subject_of(model, "m", threads=1, sampling=Sampling(guidance=1.0))
+    assert alone.rows == shape.num_codebooks + 1
+
+
+def test_the_fake_is_named_as_such() -> None:
+    subject = subject_of(FakeEngineModel(manifest=FakeConfig()), "fake", threads=1, sampling=Sampling())
+    assert (subject.backend, subject.rows) == ("fake", 0)
 
 
 def test_options_without_a_steady_part_are_refused() -> None:
