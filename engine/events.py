@@ -108,6 +108,9 @@ class TakeRequest:
     # (start position, bars) -> position that many bars later on the present grid; needed by VAMP, and by WAIT
     # takes with bars, whose end moves with their start.
     bar_position: Callable[[int, int], Fraction | int | float] | None = None
+    # First bar line at or after a position on the present grid: there a vamp begins its phrase again
+    # on a new epoch.
+    bar_line: Callable[[int], int] | None = None
     bars: int | None = None  # length of a fill or an answer (only to move its end), or of a vamp's phrase
     beats_per_bar: int = 4  # a vamp decides per beat-sized part of a bar
     variation: float = 0.5  # vamp: chance that a beat is generated anew, 0..1
@@ -197,7 +200,7 @@ class Measures:
     take: int | None = None
     rtf_decoder: float = 0.0  # compute time / audio time of the take so far
     rtf_codec: float = 0.0
-    rtf_total: float = 0.0
+    rtf_total: float = 0.0  # and listening: resampling in, encoder, prefill; all but the fork
     look_ahead_samples: int = 0  # sent, not yet played
     target_samples: int = 0  # look-ahead aimed at
     control_latency_samples: int = 0  # of the last replan: play head to the first sample that reflects it

@@ -49,7 +49,7 @@ class LookAhead:
         self._round_trip_s: deque[float] = deque(maxlen=_WINDOW)
         self._steps: deque[int] = deque(maxlen=_STEP_WINDOW)
         self._position: int | None = None
-        self.override_samples: int | None = None  # set by the user: taken as it is
+        self.override_samples: int | None = None  # set by the user: the least, under the same bounds
         self.realtime = True  # False: the host waits for audio, so nothing can come too late
 
     def chunk_took(self, seconds: float) -> None:
@@ -91,9 +91,8 @@ class LookAhead:
 
     def target_samples(self, chunk_samples: int) -> int:
         """Commit the next chunk while less than this is sent and unplayed; host samples."""
-        if self.override_samples is not None:
-            return self.override_samples
         needed = self._turnaround_samples + chunk_samples + self.step_samples
+        needed = max(needed, self.override_samples or 0)
         highest = int(self._config.control_latency_ms / 1000.0 * self._host_rate) - chunk_samples
         lowest = int(self._config.min_ms / 1000.0 * self._host_rate)
         return max(min(max(needed, lowest), highest), self.step_samples + chunk_samples)

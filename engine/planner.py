@@ -82,6 +82,7 @@ class Planner:
         self._config = config
         self._costs = costs
         self._clock = clock
+        self._bar_line = request.bar_line
         self._vamp: Vamp | None = None
         if request.mode is TakeMode.VAMP and request.bar_position is not None and request.bars is not None:
             self._vamp = Vamp(
@@ -152,6 +153,11 @@ class Planner:
         self._generator.rollback(frame)
         if self._vamp is not None:
             self._vamp.rollback(frame)
+
+    def new_epoch(self, position: int) -> None:
+        """Bars lie elsewhere from a host position on: a vamp records its phrase anew from the next bar line."""
+        if self._vamp is not None and self._bar_line is not None:
+            self._vamp.start_at(self._bar_line(position))
 
     def start_at(self, position: int) -> None:
         """The take's start was moved before it sounded."""

@@ -110,16 +110,7 @@ class Session:
         chosen = [*self.takes, *self._waiting] if take is None else [take] if self.has_take(take) else []
         events: list[Event] = []
         for number in chosen:
-            self._waiting.pop(number, None)
-            ended = self._drop(number)
-            events.append(
-                TakeEnded(
-                    session=self.session,
-                    take=number,
-                    reason=reason,
-                    position=None if ended is None else ended.committed_end,
-                )
-            )
+            events += self._stop(number, reason)
         return events
 
     def replan(self, from_position: int | None, epoch: int | None) -> list[Event]:
@@ -132,7 +123,7 @@ class Session:
             try:
                 take.replan(from_position, epoch, self._head(take.request))
             except Exception as error:
-                events.append(self._failed(number, error))
+                events += self._failed(number, error)
             else:
                 self._control_latency = take.meters.control_latency_samples
         return events
@@ -151,7 +142,7 @@ class Session:
                 if sampling != found.sampling:
                     found.set_sampling(sampling, self._head(found.request))
             except Exception as error:
-                events.append(self._failed(number, error))
+                events += self._failed(number, error)
         return events
 
     def rearm(self, take: int, start_position: int, end_position: int | None) -> bool:
@@ -219,7 +210,7 @@ class Session:
             take=take,
             rtf_decoder=decoder,
             rtf_codec=codec,
-            rtf_total=decoder + codec,
+            rtf_total=decoder + codec + self._costs.listen_frame_s / self._costs.frame_s,
             look_ahead_samples=0 if end is None else max(0, end - self._head(found.request)),
             target_samples=self.look_ahead.target_samples(found.chunk_samples),
         )
@@ -247,7 +238,7 @@ class Session:
             try:
                 self.takes[entry.request.take] = self._fork(entry.request)
             except Exception as error:
-                events.append(self._failed(entry.request.take, error))
+                events += self._failed(entry.request.take, error)
         return events
 
     def _stops(self) -> list[int]:
@@ -333,7 +324,7 @@ class Session:
         try:
             events = take.work(self._head(take.request))
         except Exception as error:
-            return [self._failed(number, error)]
+            return self._failed(number, error)
         committed = any(getattr(event, "committed", False) for event in events)
         if committed:
             events.insert(len(events) - take.ended, self.measures(number))  # TakeEnded stays the last
@@ -341,15 +332,17 @@ class Session:
             self._drop(number)
         return events
 
-    def _failed(self, number: int, error: Exception) -> TakeEnded:
+    def _failed(self, number: int, error: Exception) -> list[Event]:
         self.errors += 1
+        return self._stop(number, f"error: {type(error).__name__}: {error}"[:400])
+
+    def _stop(self, number: int, reason: str) -> list[Event]:
+        """Ends a take that has not come to its end; one that never forked has nothing to stop."""
+        self._waiting.pop(number, None)
         take = self._drop(number)
-        return TakeEnded(
-            session=self.session,
-            take=number,
-            reason=f"error: {type(error).__name__}: {error}"[:400],
-            position=None if take is None else take.committed_end,
-        )
+        if take is None:
+            return [TakeEnded(session=self.session, take=number, reason=reason)]
+        return take.stop(reason, self._head(take.request))
 
     def _drop(self, number: int) -> Take | None:
         take = self.takes.pop(number, None)

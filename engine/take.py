@@ -22,7 +22,9 @@ from .planner import Chunk, Planner, TakeMeters
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
 
-_RESTART_FRAMES = 12  # steps that a plan begun anew needs beyond its frames, about
+_RESTART_FRAMES = (
+    12  # steps that a plan begun anew needs beyond its frames, about; frames that a pattern holds open
+)
 
 
 @dataclass(kw_only=True)
@@ -150,6 +152,22 @@ class Take:
 
     # --- commands -----------------------------------------------------------------------------------------------
 
+    def stop(self, reason: str, head: int) -> list[Event]:
+        """End at once: an empty last chunk where the sound ends, then TakeEnded.
+
+        That is the play head; what was committed is sound also if the model failed, and is played then.
+        """
+        state = self._state
+        at = self._state.committed_end
+        if at is not None and state.end is not None:
+            at = min(at, state.end)
+        if at is not None and not reason.startswith("error"):
+            at = min(at, head)
+        chunk = self._nothing(head if at is None else at)
+        ended = TakeEnded(session=self.session, take=self.request.take, reason=reason, position=at)
+        state.ended = True
+        return [replace(self._event(chunk, chunk.position, chunk.pcm, committed=True), last=True), ended]
+
     def release(self, end_position: int) -> None:
         """Sound ends just before this position, also where more was committed: then an empty last chunk says so."""
         self._state.end, self._state.released = end_position, True
@@ -180,12 +198,13 @@ class Take:
         changed = self._timeline.frame_at(head if from_position is None else from_position)
         if epoch is not None:
             state.epoch = epoch
+            self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
             if from_position is not None and state.committed_end is not None:
                 self._rewind(from_position)
         if state.committed_end is None and (epoch is not None or self._can_remake_start(changed, head)):
             self._arm(changed)
         elif state.committed_end is None:
-            changed = max(changed, self._planner.frontier)
+            changed = max(changed, self._first_free_frame)
         elif epoch is not None or self._can_remake(state.committed_end - head):
             if state.planned is not None:
                 state.planned = replace(state.planned, sent=state.planned.sent and epoch is None)
@@ -195,7 +214,7 @@ class Take:
             changed = max(changed, self._chunker.next_frame)
             self._planner.rollback(changed)
         else:
-            changed = max(changed, self._planner.frontier)
+            changed = max(changed, self._first_free_frame)
         self.meters.control_latency_samples = max(0, ceil(self._timeline.position_of_frame(changed)) - head)
 
     def snapshot(self) -> object:
@@ -276,7 +295,13 @@ class Take:
 
     def _can_remake(self, ahead_samples: int) -> bool:
         """Whether a plan can be dropped with so much committed, and the next chunk still be there in time."""
-        return not self._look_ahead.realtime or ahead_samples >= self._look_ahead.remake_samples
+        restart = ceil(_RESTART_FRAMES * self._costs.step_s * self._timeline.host_rate)
+        return not self._look_ahead.realtime or ahead_samples >= self._look_ahead.remake_samples + restart
+
+    @property
+    def _first_free_frame(self) -> int:
+        """No frame from here on has entered the pattern under older commands, while a plan is kept; no less."""
+        return self._planner.frontier + _RESTART_FRAMES + int(self._planner.no_codes.shape[1])
 
     # --- commit -------------------------------------------------------------------------------------------------
 
@@ -337,7 +362,7 @@ class Take:
     def _remember(self, chunk: Chunk, head: int) -> None:
         """Keep what a new epoch could still take back: nothing that was played."""
         frame = self._timeline.frame_at(head)
-        history = (*self._state.history, replace(chunk, pcm=chunk.pcm[:0], codes=chunk.codes[:0]))
+        history = (*self._state.history, replace(chunk, pcm=np.zeros(0, np.float32), codes=self._planner.no_codes))
         first = max((i for i, kept in enumerate(history) if kept.first_frame <= frame), default=0)
         self._state.history = history[first:]
 
@@ -373,11 +398,19 @@ class Take:
         state = self._state
         if state.committed_end is None or state.end is None:
             return [self._end("end")]
-        empty = np.zeros(0, np.float32)
-        frame = self._chunker.next_frame
-        chunk = Chunk(position=state.end, pcm=empty, codes=self._planner.no_codes, first_frame=frame, before=None)
-        event = self._event(chunk, state.end, empty, committed=True)
+        chunk = self._nothing(state.end)
+        event = self._event(chunk, state.end, chunk.pcm, committed=True)
         return [event, self._end("end")]
+
+    def _nothing(self, position: int) -> Chunk:
+        frame = self._chunker.next_frame if self._chunker.running else self._planner.frontier
+        return Chunk(
+            position=position,
+            pcm=np.zeros(0, np.float32),
+            codes=self._planner.no_codes,
+            first_frame=frame,
+            before=None,
+        )
 
     def _end(self, reason: str) -> TakeEnded:
         self._state.ended = True

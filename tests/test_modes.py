@@ -123,6 +123,40 @@ def test_a_rollback_late_in_a_vamp_costs_no_walk_from_its_first_beat() -> None:
     assert min(bars for bars in asked if bars > 1) > 70
 
 
+def test_a_vamp_records_its_phrase_anew_from_the_first_bar_line_of_a_new_epoch() -> None:
+    grid = [0, BAR]  # origin, length
+
+    def bar_line(position: int) -> int:
+        return grid[0] + -(-(position - grid[0]) // grid[1]) * grid[1]
+
+    host = Host(32000, model=IndexModel(delay_samples=0))
+    host.play(32000)
+    vamp = request(
+        2 * BAR,
+        position=32000,
+        mode=TakeMode.VAMP,
+        bars=1,
+        variation=0.0,
+        bar_position=lambda start, count: Fraction(start + count * grid[1]),
+        bar_line=bar_line,
+    )
+    host.engine.start(1, vamp)
+    host.play(2 * BAR + 5000)
+    grid[:] = [host.head, 12800]  # bars of 20 frames from here on
+    changed = host.head
+    host.engine.replan(1, changed, 2)
+    host.play(6 * 12800)
+    content = {
+        chunk.first_frame + i: row
+        for chunk in host.chunks()
+        if chunk.epoch == 2
+        for i, row in enumerate(frame_of(chunk.codes).tolist())
+    }
+    first = int(Fraction(changed, HOP) + Fraction(1, 2))
+    for frame in range(first, first + 100):
+        assert content[frame] == first + (frame - first) % 20
+
+
 def test_answer_listens_nearly_until_it_starts() -> None:
     host = Host(32000)
     host.play(32000)

@@ -92,8 +92,11 @@ def test_close_ends_takes_once_and_frees_everything() -> None:
     host.engine.start(1, request(900_000, position=72000, take=2))
     host.engine.close(1)
     host.engine.close(1)
-    assert host.engine.work() == [
-        TakeEnded(session=1, take=1, reason="closed", position=host.heard()[0] + len(host.heard()[1])),
+    stop, *ended = host.engine.work()
+    assert isinstance(stop, ChunkEvent)
+    assert (stop.take, stop.samples, stop.committed, stop.last) == (1, 0, True, True)
+    assert ended == [
+        TakeEnded(session=1, take=1, reason="closed", position=host.head),
         TakeEnded(session=1, take=2, reason="closed", position=None),
     ]
     assert host.engine.work() == []
@@ -176,9 +179,14 @@ def test_cancel_says_where_the_sound_ends() -> None:
     host.play(48000)
     host.engine.start(1, request(60000, position=48000))
     host.play(24000)
-    end = host.heard()[0] + len(host.heard()[1])
+    seq = max(event.seq for event in host.events if isinstance(event, ChunkEvent))
+    host.engine.replan(1, host.head, 2)
     host.engine.cancel(1, 1)
-    assert host.drain() == [TakeEnded(session=1, take=1, reason="cancelled", position=end)]
+    stop, ended = host.drain()
+    assert isinstance(stop, ChunkEvent)
+    assert (stop.position, stop.samples, stop.seq, stop.epoch) == (host.head, 0, seq + 1, 2)
+    assert stop.committed and stop.last
+    assert ended == TakeEnded(session=1, take=1, reason="cancelled", position=host.head)
     assert host.play(48000) == []
 
 
@@ -213,16 +221,28 @@ def test_bad_sampling_is_refused_and_ends_nothing(changes: dict[str, Any]) -> No
     assert not [event for event in host.events if isinstance(event, TakeEnded)]
 
 
-def test_look_ahead_override_is_obeyed() -> None:
+def test_a_failed_take_ends_after_what_was_committed() -> None:
+    host = Host(32000, model=IndexModel(fail_at=150))
+    host.play(32000)
+    host.engine.start(1, request(40000, position=32000, end_position=10**6))
+    host.play(64000)
+    *_, before, stop = host.chunks()
+    assert (stop.position, stop.samples, stop.last) == (before.position + before.samples, 0, True)
+    ended = next(event for event in host.events if isinstance(event, TakeEnded))
+    assert ended.reason.startswith("error")
+    assert ended.position == stop.position
+
+
+def test_look_ahead_override_is_the_least_under_the_cap() -> None:
     host = Host(48000)
     host.play(48000)
     host.engine.start(1, request(60000, position=48000))
     host.play(24000)
-    host.engine.set_look_ahead(1, 48000)
+    host.engine.set_look_ahead(1, 14400)
     host.play(480)
     measures = [event for event in host.events if isinstance(event, Measures)][-1]
-    assert measures.target_samples == 48000
-    assert 48000 <= host.heard()[0] + len(host.heard()[1]) - host.head < 48000 + 8 * 960
+    assert measures.target_samples == 14400
+    assert 14400 <= host.heard()[0] + len(host.heard()[1]) - host.head < 14400 + 8 * 960
     with pytest.raises(ValueError, match="look-ahead"):
         host.engine.set_look_ahead(1, -1)
 
@@ -284,7 +304,9 @@ def test_measures_are_ratios_of_compute_to_sound() -> None:
     measures = [event for event in events if isinstance(event, Measures)][-1]
     chunks = [event for event in events if isinstance(event, ChunkEvent) and not event.committed]
     slices = -(-(chunks[-1].first_frame + chunks[-1].frames) // 16)
-    assert measures.rtf_total == pytest.approx(measures.rtf_decoder + measures.rtf_codec)
+    listening = engine._costs.listen_frame_s / 0.02
+    assert listening > 0
+    assert measures.rtf_total == pytest.approx(measures.rtf_decoder + measures.rtf_codec + listening)
     assert 0.0 < measures.rtf_codec < 0.1
     assert 0.0 < measures.rtf_decoder < 0.1
     assert slices >= 1

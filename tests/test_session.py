@@ -321,3 +321,21 @@ def test_start_inside_what_was_heard_plays_from_there() -> None:
     host.drain()
     host.play(40960)
     assert exact(host) == (39000, 60000)
+
+
+@pytest.mark.parametrize(("step_s", "remade"), [(0.0, True), (0.03, False)])
+def test_a_replan_counts_the_steps_of_a_restart_and_what_has_entered_the_pattern(
+    step_s: float, remade: bool
+) -> None:
+    """Twelve steps of 30 ms are more than what is committed ahead: the plan, and what it holds open, is kept."""
+    host = tempo_host()
+    host.engine.set_realtime(1, True)
+    host.drain()
+    take = host.engine._sessions[1].takes[1]
+    host.engine._costs.step_s = step_s
+    generator = take._planner._generator
+    frontier = generator.frontier
+    host.engine.replan(1, None)
+    assert (generator.frontier < frontier) == remade
+    first = take.meters.control_latency_samples + host.head
+    assert (first >= take._timeline.position_of_frame(frontier + 13)) == (not remade)

@@ -213,7 +213,11 @@ def test_look_ahead_follows_its_law() -> None:
     look_ahead.head_at(512 + 40000)
     assert look_ahead.target_samples(7680) == 40000 + 7680  # but a host that takes more than that must be fed
     look_ahead.override_samples = 9000
-    assert look_ahead.target_samples(7680) == 9000
+    assert look_ahead.target_samples(7680) == 40000 + 7680
+    calm = LookAhead(48000, LookAheadConfig(min_ms=0, initial_chunk_ms=0, control_latency_ms=500))
+    for override, target in ((9000, 9000), (100, 7680), (48000, 24000 - 7680)):  # least, needed, cap
+        calm.override_samples = override
+        assert calm.target_samples(7680) == target
 
 
 def test_p95_is_nearest_rank() -> None:
