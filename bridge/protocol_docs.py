@@ -66,7 +66,9 @@ def protocol_markdown() -> str:
     lines += [
         "## Parameters",
         "",
-        "For `param`, OSC and MIDI controllers. Values are clamped; lists count from 0.",
+        "For `param`, OSC and MIDI controllers. Values are clamped; lists count from 0. `mode`, `quantum`, `bars`,"
+        " `late`, `seed`, `trigger_*`, `velocity_to` and `release_quantized` hold for takes that the engine starts"
+        " (MIDI messages, OSC, its MIDI port); a `trigger` message carries its own.",
         "",
     ]
     lines += ["| name | meaning | range | default | OSC | CC |", "|-|-|-|-|-|-|"]
