@@ -297,6 +297,7 @@ def test_measures_are_ratios_of_compute_to_sound() -> None:
     engine.set_realtime(1, False)
     engine.start(1, request(1000, position=0))
     events: list[Any] = []
+    engine._costs.listened(0.002, 1)  # nothing is heard here: 2 ms a frame of 20 ms
     for head in range(0, 48000, 480):
         engine.advance(1, head)
         while batch := engine.work():
@@ -304,9 +305,7 @@ def test_measures_are_ratios_of_compute_to_sound() -> None:
     measures = [event for event in events if isinstance(event, Measures)][-1]
     chunks = [event for event in events if isinstance(event, ChunkEvent) and not event.committed]
     slices = -(-(chunks[-1].first_frame + chunks[-1].frames) // 16)
-    listening = engine._costs.listen_frame_s / 0.02
-    assert listening > 0
-    assert measures.rtf_total == pytest.approx(measures.rtf_decoder + measures.rtf_codec + listening)
+    assert measures.rtf_total == pytest.approx(measures.rtf_decoder + measures.rtf_codec + 0.1)
     assert 0.0 < measures.rtf_codec < 0.1
     assert 0.0 < measures.rtf_decoder < 0.1
     assert slices >= 1
