@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.manifest import Manifest
 from benchmarks.scores import MEASURES, ROWS, SongScores
 
 _RESAMPLES = 2000
-_PACKAGES = ("attacca", "numpy", "onnxruntime", "scipy")
 Report = dict[str, Any]
 _HEADINGS = {
     "onset_f1_70ms": "onset F1\n70 ms",
@@ -69,9 +65,9 @@ def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) 
             "sampling": {name: getattr(manifest.sampling, name) for name in ("temperature", "top_k", "guidance")},
             "provenance": dict(manifest.provenance),
         },
-        "commit": _commit(),
-        "machine": {"system": platform.platform(), "processor": _processor(), "python": platform.python_version()},
-        "versions": _versions(),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "wall_s": seconds,
     }
@@ -100,30 +96,3 @@ def make_table(report: Report) -> Table:
 
 def _shown(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _commit() -> str | None:
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.conditioning import WIDTH
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
@@ -141,12 +139,9 @@ def main() -> None:
     print("size, window, weights, cache, threads, spinning, MB, logits, wall p10 p50 p95, cpu p50, prefill, fork")
     rest = (arguments.window, arguments.steps, arguments.threads)
     rows = [row for size in arguments.size for row in run(size, *rest)]
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    commit = revision.stdout.strip()
-    machine = {"processor": platform.processor(), "python": platform.python_version(), "commit": commit}
-    machine |= {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
+    told = {"machine": machine(), "versions": versions(), "commit": commit(), "rows": rows}
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
 
 
 if __name__ == "__main__":

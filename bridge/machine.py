@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("attacca", "numpy", "onnxruntime", "soxr", "pyzmq", "msgspec")
+PACKAGES = ("attacca", "numpy", "onnxruntime", "scipy", "soxr", "pyzmq", "msgspec")
 
 
 def machine() -> dict[str, Any]:
