@@ -31,8 +31,8 @@ from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
 from .protocol import Audio, Error, Midi, Param, Release, Status, Transport, Trigger
 from .speaker import Send, Speaker
-from .transport import Change, Snapshot, Timeline, nearest_sample, quantum_of
-from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError
+from .transport import Change, Snapshot, Timeline, nearest_sample
+from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError, ask_of
 
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
 STATUS_EVERY_S: Final = 1.0
@@ -106,7 +106,7 @@ class Session:
             elif isinstance(message, Midi):
                 self._midi(message.position, message.data)
             elif isinstance(message, Trigger):
-                self._trigger(_ask(message))
+                self._trigger(ask_of(message))
             elif isinstance(message, Release):
                 self._act(self.takes.release(message.take, message.position, quantized=message.quantized))
             elif isinstance(message, Param):
@@ -393,17 +393,3 @@ class Session:
             **self._measures,
         )
         self._speaker.say(status, topic="status")
-
-
-def _ask(message: Trigger) -> Ask:
-    bars = message.quantum_bars
-    return Ask(
-        take=message.take,
-        position=message.position,
-        bars_quantum=None if bars is None else quantum_of(bars),
-        quarters_quantum=quantum_of(message.quantum_ppq),
-        mode=message.mode,
-        bars=message.bars,
-        late=message.late,
-        seed=message.seed,
-    )

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from .midi import Kind, MidiEvent
 from .params import BY_NAME, QUANTUM_VALUES, Values
-from .protocol import ENGINE_TAKES_FROM, Late, Mode
+from .protocol import ENGINE_TAKES_FROM, Late, Mode, Trigger
 from .transport import Change, Launch, Timeline, nearest_sample, quantum_of
 
 MAX_TAKES = 4  # of a session
@@ -46,6 +46,21 @@ class Ask:
     def needs_bars(self) -> bool:
         """Whether it can only be placed while the host plays."""
         return self.quantum != 0 or self.mode is not Mode.CONTINUE
+
+
+def ask_of(message: Trigger) -> Ask:
+    """What a trigger message asks for."""
+    bars = message.quantum_bars
+    return Ask(
+        take=message.take,
+        position=message.position,
+        bars_quantum=None if bars is None else quantum_of(bars),
+        quarters_quantum=quantum_of(message.quantum_ppq),
+        mode=message.mode,
+        bars=message.bars,
+        late=message.late,
+        seed=message.seed,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
