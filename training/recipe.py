@@ -59,7 +59,7 @@ class Size:
 
 
 # What v0 was made with. The bundle's own defaults of sampling are chosen on held-out songs and stand here alone.
-SAMPLING = ("--guidance", "1.5", "--temperature", "1.0")
+SAMPLING = ("--guidance", "3.0", "--temperature", "0.9")
 FULL = Size(
     songs=560,
     heldout=24,
