@@ -19,8 +19,10 @@ MAX_RATE_HZ = 384000
 _ZERO_CROSSINGS = 40  # each side, at the lower rate
 _BETA = 9.0  # Kaiser: 90 dB of stop band
 _CUTOFF = 0.94  # of the lower Nyquist frequency: flat to 0.87, down by 1.01
-_MAX_TABLE_PHASES = 4096  # above that many phases, kernels are interpolated
-_INTERPOLATED_PHASES = 2048  # linear interpolation between them errs by -140 dB
+_MAX_TABLE_SAMPLES = 500_000  # kernels of all phases are kept up to this size; above it they are interpolated
+# Linear interpolation between this many phases of a sample at the lower rate errs by -140 dB; where the input runs
+# faster, its kernels are as much wider and need as many fewer.
+_INTERPOLATED_PHASES = 2048
 _BLOCK_ROWS = 512
 
 Samples = npt.NDArray[np.float32]
@@ -40,17 +42,22 @@ def _kernel_rows(phases: npt.NDArray[np.float64], half_taps: int, ratio: float) 
     return kernels
 
 
+def _keeps_all_phases(up: int, half_taps: int) -> bool:
+    return up * 2 * half_taps <= _MAX_TABLE_SAMPLES
+
+
 @lru_cache(maxsize=16)
 def _table(up: int, down: int) -> tuple[int, Samples, npt.NDArray[np.int64]]:
     """(half taps, kernels in output order, input offset of each output) of a cycle of whole periods of `up`."""
     half_taps = -(-_ZERO_CROSSINGS * max(up, down) // up)
     periods = -(-_BLOCK_ROWS // up)
     outputs = np.arange(periods * up, dtype=np.int64)
-    if up <= _MAX_TABLE_PHASES:
+    if _keeps_all_phases(up, half_taps):
         rows = _kernel_rows(np.arange(up) / up, half_taps, up / down)
         kernels = rows[(outputs * down) % up]
     else:
-        kernels = _kernel_rows(np.linspace(0.0, 1.0, _INTERPOLATED_PHASES + 1), half_taps, up / down)
+        phases = -(-_INTERPOLATED_PHASES * min(up, down) // down)
+        kernels = _kernel_rows(np.linspace(0.0, 1.0, phases + 1), half_taps, up / down)
     return half_taps, kernels, outputs * down // up
 
 
@@ -78,6 +85,11 @@ class Resampler:
     def latency_samples(self) -> int:
         """Input samples that must follow an instant before its output comes out."""
         return self._half_taps
+
+    @property
+    def table_samples(self) -> int:
+        """Size of the kernel table, which is what opening a stream costs."""
+        return int(self._kernels.size)
 
     @property
     def next_output(self) -> int:
@@ -140,9 +152,9 @@ class Resampler:
             done += rows
 
     def _rows(self, row: int, rows: int) -> Samples:
-        if self._up <= _MAX_TABLE_PHASES:
+        if _keeps_all_phases(self._up, self._half_taps):
             return self._kernels[row : row + rows]
-        phases = np.arange(row, row + rows, dtype=np.int64) * self._down % self._up * _INTERPOLATED_PHASES
+        phases = np.arange(row, row + rows, dtype=np.int64) * self._down % self._up * (len(self._kernels) - 1)
         index = phases // self._up
         fraction = ((phases % self._up) / self._up).astype(np.float32)[:, None]
         kernels: Samples = self._kernels[index] * (1 - fraction) + self._kernels[index + 1] * fraction

@@ -9,7 +9,7 @@ any sample not yet played.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -19,29 +19,10 @@ from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeE
 from .generator import Generator, Sampling
 from .lookahead import LookAhead
 from .planner import Chunk, Planner, TakeMeters
+from .remake import Remake
 from .stream import Costs, StreamConfig
+from .take_state import TakeState
 from .timeline import Timeline
-
-_RESTART_FRAMES = (
-    12  # steps that a plan begun anew needs beyond its frames, about; frames that a pattern holds open
-)
-
-
-@dataclass(kw_only=True)
-class _State:
-    """All that changes in a take apart from its planner."""
-
-    epoch: int
-    start: int  # as armed
-    end: int | None
-    sampling: Sampling
-    released: bool = False  # the end was set by hand, so that it does not move with the start
-    seq: int = 0
-    committed_end: int | None = None  # None: nothing sounds yet
-    short_next: bool = True  # the next chunk is to be there soon
-    planned: Chunk | None = None
-    history: tuple[Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
-    ended: bool = False
 
 
 class Take:
@@ -81,8 +62,11 @@ class Take:
         self._costs = costs
         self._channels = channels
         self._clock = clock
+        self._remake = Remake(
+            planner=self._planner, look_ahead=look_ahead, costs=costs, host_rate=timeline.host_rate
+        )
         self._begun_s: float | None = None  # when work on the next chunk began
-        self._state = _State(
+        self._state = TakeState(
             epoch=request.epoch, start=request.start_position, end=request.end_position, sampling=request.sampling
         )
 
@@ -201,11 +185,14 @@ class Take:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
             if from_position is not None and state.committed_end is not None:
                 self._rewind(from_position)
-        if state.committed_end is None and (epoch is not None or self._can_remake_start(changed, head)):
+        if state.committed_end is None and (
+            epoch is not None
+            or self._remake.start_in_time(changed, self._chunker.last_frame_for(state.start), state.start - head)
+        ):
             self._arm(changed)
         elif state.committed_end is None:
-            changed = max(changed, self._first_free_frame)
-        elif epoch is not None or self._can_remake(state.committed_end - head):
+            changed = max(changed, self._remake.first_free_frame)
+        elif epoch is not None or self._remake.in_time(state.committed_end - head):
             if state.planned is not None:
                 state.planned = replace(state.planned, sent=state.planned.sent and epoch is None)
                 if self._chunker.next_frame > changed:
@@ -214,7 +201,7 @@ class Take:
             changed = max(changed, self._chunker.next_frame)
             self._planner.rollback(changed)
         else:
-            changed = max(changed, self._first_free_frame)
+            changed = max(changed, self._remake.first_free_frame)
         self.meters.control_latency_samples = max(0, ceil(self._timeline.position_of_frame(changed)) - head)
 
     def snapshot(self) -> object:
@@ -283,25 +270,6 @@ class Take:
             state.planned, state.history = None, state.history[:index]
             state.committed_end = self._chunker.position
             state.short_next = True
-
-    def _can_remake_start(self, changed_frame: int, head: int) -> bool:
-        """Whether the first chunk of an armed take would still be there in time if it were made again."""
-        if not self._look_ahead.realtime:
-            return True
-        first = max(changed_frame, self._planner.context_end)
-        missing = self._chunker.last_frame_for(self._state.start) - first + _RESTART_FRAMES
-        needed = missing * self._costs.step_s * self._timeline.host_rate + self._look_ahead.remake_samples
-        return self._planner.frontier <= first or self._state.start - head >= needed
-
-    def _can_remake(self, ahead_samples: int) -> bool:
-        """Whether a plan can be dropped with so much committed, and the next chunk still be there in time."""
-        restart = ceil(_RESTART_FRAMES * self._costs.step_s * self._timeline.host_rate)
-        return not self._look_ahead.realtime or ahead_samples >= self._look_ahead.remake_samples + restart
-
-    @property
-    def _first_free_frame(self) -> int:
-        """No frame from here on has entered the pattern under older commands, while a plan is kept; no less."""
-        return self._planner.frontier + _RESTART_FRAMES + int(self._planner.no_codes.shape[1])
 
     # --- commit -------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ PAIRS = [
     (8000, 32000),
     (96000, 32000),
     (44100, 32001),
+    (383999, 32000),  # hostile, but legal: its table must be as good, and ready at once
+    (32000, 383999),
 ]
 
 
@@ -128,3 +130,9 @@ def test_equal_rates_pass_through() -> None:
 def test_rates_out_of_range_are_named(rates: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"8000\.\.384000"):
         Resampler(*rates)
+
+
+def test_no_legal_rate_stalls_the_engine() -> None:
+    """The cost of opening is that of the kernel table, which stays small at any rate."""
+    for pair in ((383999, 32000), (32000, 383999), (8001, 384000), (384000, 8001)):
+        assert Resampler(*pair).table_samples < 600_000

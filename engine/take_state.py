@@ -1,0 +1,25 @@
+"""All that changes in a take apart from its planner; a value that `Take` snapshots, restores and moves on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .generator import Sampling
+from .planner import Chunk
+
+
+@dataclass(kw_only=True)
+class TakeState:
+    """All that changes in a take apart from its planner."""
+
+    epoch: int
+    start: int  # as armed
+    end: int | None
+    sampling: Sampling
+    released: bool = False  # the end was set by hand, so that it does not move with the start
+    seq: int = 0
+    committed_end: int | None = None  # None: nothing sounds yet
+    short_next: bool = True  # the next chunk is to be there soon
+    planned: Chunk | None = None
+    history: tuple[Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
+    ended: bool = False
