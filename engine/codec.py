@@ -23,6 +23,11 @@ Float = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint16]
 States = tuple[Float, ...]
 
+# No bundle can make the stream other than finite, or louder than 12 dB above full scale.
+MAX_AMPLITUDE = 4.0
+_LOUDEST_NATS = 3.0  # log amplitude of a bin; a full-scale sine is at 0
+_SILENT_NATS = -12.0
+
 ENCODER = "codec_encoder"
 DECODER = "codec_decoder"
 _LIMITS = {
@@ -123,7 +128,9 @@ class Codec:
             if key not in files:
                 raise ValueError(f"the codec needs the file {key!r}; there are {sorted(files)}")
             try:
-                session = onnxruntime.InferenceSession(str(files[key]), options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(
+                    Path(files[key]).read_bytes(), options, providers=["CPUExecutionProvider"]
+                )
             except Exception as error:  # onnxruntime's exceptions have no common base but Exception
                 raise ValueError(f"{files[key]} is not a readable codec graph: {error}") from None
             state = [1, section.channels, section.kernel - 1]
@@ -152,6 +159,7 @@ class Codec:
     def run_decoder(self, codes: Codes, states: States) -> tuple[npt.NDArray[np.float64], States]:
         """Codes [n <= block_frames, K] -> log amplitudes [n * sub_frames, bins], the states after. Any thread."""
         frames, after = self._run(self._decoder, "frames", "codes", codes.astype(np.int64), states)
+        frames = np.nan_to_num(np.minimum(frames, _LOUDEST_NATS), nan=_SILENT_NATS, neginf=_SILENT_NATS)
         return self._expansion(frames.reshape(-1, self.section.spectral.num_bands)), after
 
     def phase(self) -> StreamingPhase:
@@ -251,7 +259,7 @@ class CodecDecoder:
             for i in range(len(levels) // sub_frames):
                 part = levels[i * sub_frames : (i + 1) * sub_frames]
                 out[start + i] = self._synthesis.push(np.stack([self._phase.push(level) for level in part]))
-        return out.reshape(-1)
+        return np.clip(out.reshape(-1), -MAX_AMPLITUDE, MAX_AMPLITUDE)
 
     def snapshot(self) -> object:
         """Everything the stream is, for `restore`."""

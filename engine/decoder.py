@@ -207,6 +207,8 @@ class PatternDecoder:
         slot = self._cache.count - int(rows.rewrite)
         conditions = self._frames.conditions(rows.timestep)
         lane.run(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=rows.row_of_level)
+        if not np.isfinite(lane.logits.sum()):  # tokens drawn from these would poison the cache
+            raise FloatingPointError(f"the decoder's logits are not finite at frame {self._known}")
         schedule.accept(lane.tokens)
         if rows.advance:
             self._cache.keep([rows.kept_timestep])

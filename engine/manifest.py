@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from . import conditioning
+from .pattern import make_pattern
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -164,6 +165,12 @@ def check_manifest(manifest: Manifest) -> None:
         if not isinstance(value, int) or not low <= value <= high:
             raise ManifestError(f"manifest {field} is {value}, allowed: {low}..{high}")
     _check_choice("pattern.name", manifest.pattern.name, PATTERNS)
+    pattern = make_pattern(manifest.pattern.name, manifest.num_codebooks, p=manifest.pattern.p)
+    reach = 2 * (pattern.lag_steps + pattern.num_codebooks + 1)
+    if manifest.window_frames <= reach:  # a rollback prefills what the pattern had put out of order
+        raise ManifestError(
+            f"manifest window_frames is {manifest.window_frames}, allowed: above {reach} for {pattern.name}"
+        )
     _check_choice("decoder.precision", manifest.decoder.precision, PRECISIONS)
     _check_choice("decoder.kv_bits", manifest.decoder.kv_bits, KV_BITS)
     decoder = manifest.decoder

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.engine.bundle import load_bundle
-from attacca.engine.codec import Codec, CodecSection
+from attacca.engine.codec import MAX_AMPLITUDE, Codec, CodecSection
 from attacca.engine.manifest import read_manifest
 
 TINY = Path(__file__).parent / "data" / "tiny"
@@ -190,3 +190,19 @@ def test_bad_pushes_are_refused_and_change_nothing(codec: Codec, pcm: np.ndarray
         decoder.push(np.full((3, 4), 16, np.uint16))
     np.testing.assert_array_equal(encoder.push(pcm), codec.encoder().push(pcm))
     np.testing.assert_array_equal(decoder.push(codes), codec.decoder().push(codes))
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, -np.inf, 1e30])
+def test_no_graph_can_make_the_stream_other_than_finite(
+    codec: Codec, codes: np.ndarray, level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = codec._run
+
+    def broken(*arguments: object) -> tuple[np.ndarray, object]:
+        out, states = run(*arguments)  # type: ignore[arg-type]
+        return np.full_like(out, level), states
+
+    monkeypatch.setattr(codec, "_run", broken)
+    sound = codec.decoder().push(codes)
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= MAX_AMPLITUDE

@@ -273,3 +273,17 @@ def test_noise_is_standard_gumbel() -> None:
     assert abs(noise.mean() - 0.5772) < 0.01
     assert abs(noise.std() - np.pi / 6**0.5) < 0.01
     assert abs(np.mean(noise < 0.0) - np.exp(-1.0)) < 0.005
+
+
+def test_logits_that_are_not_numbers_end_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = listening(RUNTIME, CONTEXT)
+    lane = decoder._lane
+    run = lane.run
+
+    def poisoned(*arguments: object, **named: object) -> None:
+        run(*arguments, **named)  # type: ignore[arg-type]
+        lane.logits[0, 0] = np.nan
+
+    monkeypatch.setattr(lane, "run", poisoned)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        decoder.plan(END, Source(), SAMPLING)

@@ -63,6 +63,7 @@ def test_manifest_survives_a_round_trip() -> None:
         ("sample_rate", "32000", "sample_rate"),
         ("codec/hop_samples", 320, "codec.hop_samples is 320, allowed: 640"),
         ("window_frames", 10**9, "window_frames is 1000000000, allowed"),
+        ("window_frames", 28, "window_frames is 28, allowed: above 28 for stack-delay"),
         ("decoder/dim", 33, "decoder.dim is 33, allowed: heads \\* head_dim = 32"),
         ("decoder/precision", "fp8", "decoder.precision is 'fp8', allowed: fp32"),
         ("decoder/kv_bits", 4, "decoder.kv_bits is 4, allowed: 8, 32"),
