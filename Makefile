@@ -11,7 +11,7 @@ REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-realtime test-train test-all lint format typecheck bench quality train-tiny train docs clean
+.PHONY: help demo test test-slow test-realtime test-train test-plugin test-all lint format typecheck bench quality train-tiny train docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,16 +40,19 @@ demo: $(VENV)/.demo-ready  ## set up and play: demo.wav, demo.png, demo.json (AR
 	@$(BIN)/attacca demo $(ARGS)
 
 test: $(VENV)/.dev-ready  ## set up and run the fast tests
-	@$(PYTEST) -m 'not slow and not train' $(ARGS)
+	@$(PYTEST) -m 'not slow and not train and not plugin' $(ARGS)
 
 test-slow: $(VENV)/.dev-ready  ## the tests that take minutes
-	@$(PYTEST) -m 'slow and not train' --timeout 1200 $(ARGS)
+	@$(PYTEST) -m 'slow and not train and not plugin' --timeout 1200 $(ARGS)
 
 test-realtime: $(VENV)/.dev-ready  ## a minute of the shipped model in real time (wants an otherwise idle machine)
 	@$(PYTEST) tests/test_realtime.py --timeout 300 $(ARGS)
 
 test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
 	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
+
+test-plugin: $(VENV)/.dev-ready  ## build the native plugin and test it (needs cmake, ninja, g++; see docs/plugin.md)
+	@$(PYTEST) tests/plugin -m 'plugin and not slow' --timeout 900 $(ARGS)
 
 test-all: $(VENV)/.train-ready  ## every test there is
 	@$(PYTEST) --timeout 1800 $(ARGS)
