@@ -33,8 +33,11 @@ class Parameter:
     choices: tuple[str, ...] = ()
     midi_cc: int | None = None
     replans: bool = False  # a change makes what is planned but not committed be generated anew
+    plugin_only: bool = False  # lives in the native plugin: no OSC address, no controller, no `param` message
 
     def __post_init__(self) -> None:
+        if self.plugin_only and (self.midi_cc is not None or self.replans):
+            raise ValueError(f"{self.name}: the engine knows nothing of it, so it has no controller and no plan")
         if not self.minimum <= self.default <= self.maximum:
             raise ValueError(f"{self.name}: default {self.default} is outside {self.minimum}..{self.maximum}")
         if self.midi_cc is not None and not 0 <= self.midi_cc <= 119:
@@ -59,6 +62,7 @@ def _list(
     *,
     cc: int | None = None,
     replans: bool = False,
+    plugin_only: bool = False,
 ) -> Parameter:
     return Parameter(
         name=name,
@@ -71,7 +75,33 @@ def _list(
         choices=choices,
         midi_cc=cc,
         replans=replans,
+        plugin_only=plugin_only,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """One row of what the plugin shows to hosts, read-only. `choices` as for Parameter."""
+
+    name: str
+    label: str
+    description: str
+    minimum: float
+    maximum: float
+    unit: str = ""
+    integer: bool = False
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.minimum < self.maximum:
+            raise ValueError(f"{self.name}: {self.minimum} is not below {self.maximum}")
+
+
+def _words(name: str, label: str, choices: tuple[str, ...], description: str) -> Meter:
+    return Meter(
+        name=name, label=label, description=description, minimum=0.0, maximum=float(len(choices) - 1),
+        integer=True, choices=choices,
+    )  # fmt: skip
 
 
 QUANTA: Final = ("immediate", "1/16", "1/8", "1/4", "1/2", "1 bar", "2 bars", "4 bars", "8 bars")
@@ -115,7 +145,7 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     *(
         _list(
             instrument, instrument.capitalize(), OFF_AUTO_ON, "auto",
-            f"Whether {instrument} play{'' if instrument.endswith('s') else 's'}. Auto leaves it to the music"
+            f"Whether {instrument} play{'s' if instrument in ('bass', 'lead') else ''}. Auto leaves it to the music"
             " while all four are auto, and counts as on otherwise.",
             cc=28 + index, replans=True,
         )
@@ -164,6 +194,31 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     ),
     _list(
         "release_quantized", "Release on grid", ("off", "on"), "off", "Note-off ends the take on its launch grid.",
+    ),
+)  # fmt: skip
+# What the native plugin has beyond the engine's parameters. They follow the table above in the plugin's numbering.
+PLUGIN_PARAMETERS: Final[tuple[Parameter, ...]] = (
+    _list(
+        "trigger", "Trigger", ("off", "on"), "off",
+        "On starts a take, off releases it, as a held note does.", plugin_only=True,
+    ),
+    _list(
+        "solo", "Solo", ("off", "on"), "off",
+        "The input is muted while the continuation plays.", plugin_only=True,
+    ),
+)  # fmt: skip
+METERS: Final[tuple[Meter, ...]] = (
+    Meter(name="rtf", label="RTF", description="Compute time over audio time; below 1 is real time.",
+          minimum=0.0, maximum=4.0),
+    Meter(name="lookahead_now_ms", label="Look-ahead now", description="Audio that is here and not yet played.",
+          minimum=0.0, maximum=20000.0, unit="ms"),
+    Meter(name="underruns", label="Underruns", description="Callbacks that were short of audio.",
+          minimum=0.0, maximum=1e6, integer=True),
+    _words("connection", "Connection", ("no engine", "connected"), "Whether an engine answers."),
+    _words(
+        "state", "State", ("idle", "armed", "playing", "bridging", "late"),
+        "No take; waiting for its launch; sounding; the engine is behind and its plan or the last bar sounds; the"
+        " engine is behind and nothing sounds.",
     ),
 )  # fmt: skip
 BY_NAME: Final[Mapping[str, Parameter]] = {row.name: row for row in PARAMETERS}

@@ -6,18 +6,16 @@ imported by the engine.
 
 from __future__ import annotations
 
-import inspect
-import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from . import endpoints, osc, params, protocol, queues
+from .protocol_header import cpp_header
+from .protocol_schema import default_text, doc_of, fields_of, kind_name, tag_of, unwrapped
 
 COMMAND: Final = "python -m attacca.bridge.protocol_docs"
-CPP_TYPES: Final = {"int": "int64_t", "float": "double", "bool": "bool", "str": "std::string", "bytes": "Bytes"}
 
 
 def outputs() -> dict[str, str]:
@@ -25,7 +23,7 @@ def outputs() -> dict[str, str]:
     return {
         "docs/protocol.md": protocol_markdown(),
         "docs/osc.md": osc_markdown(),
-        "plugin_stub/protocol.hpp": cpp_header(),
+        "plugin_stub/protocol.hpp": cpp_header(COMMAND),
     }
 
 
@@ -36,7 +34,7 @@ def protocol_markdown() -> str:
         "",
         f"Generated from `bridge/protocol.py` and `bridge/params.py` by `{COMMAND}`; do not edit.",
         "",
-        f"Version {protocol.PROTOCOL_VERSION}. {_doc(protocol)}",
+        f"Version {protocol.PROTOCOL_VERSION}. {doc_of(protocol)}",
         "",
         f"A header has at most {protocol.MAX_HEADER_BYTES} bytes, a payload at most {protocol.MAX_PAYLOAD_BYTES};"
         " larger frames cost the sender its connection. Unknown fields are ignored; NaN and infinity are refused"
@@ -44,14 +42,14 @@ def protocol_markdown() -> str:
         "",
         "## Endpoints",
         "",
-        _doc(endpoints),
+        doc_of(endpoints),
         "",
         f"If not told otherwise, the ROUTER binds `{endpoints.DEFAULT_ADDRESS}` and the PUB"
         f" `{endpoints.DEFAULT_PUBLISH}`.",
         "",
         "## Queues and what is dropped",
         "",
-        _doc(queues)
+        doc_of(queues)
         .replace("INBOX_MESSAGES", str(queues.INBOX_MESSAGES))
         .replace("OUTBOX_MESSAGES", str(queues.OUTBOX_MESSAGES)),
         "",
@@ -73,6 +71,28 @@ def protocol_markdown() -> str:
     ]
     lines += ["| name | meaning | range | default | OSC | CC |", "|-|-|-|-|-|-|"]
     lines += [_parameter_row(row) for row in params.PARAMETERS]
+    lines += [
+        "",
+        "## Parameters of the plugin alone",
+        "",
+        "Hosts automate them like the rest; the engine refuses a `param` with their name.",
+        "",
+        "| name | meaning | range | default |",
+        "|-|-|-|-|",
+    ]
+    lines += [
+        f"| `{row.name}` | {row.description} | {_span(row)} | {_default(row)} |" for row in params.PLUGIN_PARAMETERS
+    ]
+    lines += [
+        "",
+        "## Meters of the plugin",
+        "",
+        "Read-only, for hosts to show.",
+        "",
+        "| name | meaning | range |",
+        "|-|-|-|",
+    ]
+    lines += [f"| `{row.name}` | {row.description} | {_span(row)} |" for row in params.METERS]
     return "\n".join(lines) + "\n"
 
 
@@ -83,7 +103,7 @@ def osc_markdown() -> str:
         "",
         f"Generated from `bridge/osc.py` by `{COMMAND}`; do not edit.",
         "",
-        _doc(osc),
+        doc_of(osc),
         "",
         "Types: i integer, h 64-bit integer, f number (an integer will do), s text. Bundles are carried out when"
         " they arrive, whatever their time tag. At most "
@@ -97,54 +117,6 @@ def osc_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def cpp_header() -> str:
-    """plugin_stub/protocol.hpp: the tables for the native plugin; no code but data."""
-    lines = [
-        f"// Generated from bridge/protocol.py and bridge/params.py by `{COMMAND}`. Do not edit.",
-        "#pragma once",
-        "",
-        "#include <array>",
-        "#include <cstdint>",
-        "#include <optional>",
-        "#include <string>",
-        "#include <string_view>",
-        "#include <vector>",
-        "",
-        "namespace attacca::protocol {",
-        "",
-        "using Bytes = std::vector<uint8_t>;",
-        "",
-        f"inline constexpr int64_t kVersion = {protocol.PROTOCOL_VERSION};",
-        f"inline constexpr int64_t kMaxHeaderBytes = {protocol.MAX_HEADER_BYTES};",
-        f"inline constexpr int64_t kMaxPayloadBytes = {protocol.MAX_PAYLOAD_BYTES};",
-        f"inline constexpr int64_t kEngineTakesFrom = {protocol.ENGINE_TAKES_FROM};",
-        "",
-    ]
-    for enum in (protocol.Mode, protocol.Late, protocol.Want):
-        lines += [f"// {_doc(enum)}", f"namespace {_snake(enum.__name__)} {{"]
-        lines += [f'inline constexpr std::string_view k{_camel(word.value)} = "{word.value}";' for word in enum]
-        lines += [f"}}  // namespace {_snake(enum.__name__)}", ""]
-    for messages in (protocol.CLIENT_MESSAGES, protocol.ENGINE_MESSAGES):
-        for message in messages:
-            lines += _cpp_struct(message)
-    lines += [
-        "struct Parameter {",
-        "    std::string_view name, label, unit;",
-        "    double minimum, maximum, initial;",
-        "    bool integer;",
-        "    int midi_cc;  // -1: none",
-        "};",
-        "",
-        f"inline constexpr std::array<Parameter, {len(params.PARAMETERS)}> kParameters{{{{",
-    ]
-    for row in params.PARAMETERS:
-        cc = -1 if row.midi_cc is None else row.midi_cc
-        numbers = f"{row.minimum!r}, {row.maximum!r}, {row.default!r}, {str(row.integer).lower()}, {cc}"
-        lines.append(f'    {{"{row.name}", "{row.label}", "{row.unit}", {numbers}}},')
-    lines += ["}};", "", "}  // namespace attacca::protocol"]
-    return "\n".join(lines) + "\n"
-
-
 def write(root: Path) -> None:
     """Writes the generated files below `root`."""
     for name, text in outputs().items():
@@ -152,63 +124,18 @@ def write(root: Path) -> None:
         (root / name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _doc(thing: Any) -> str:
-    text = inspect.getdoc(thing) or ""
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", text).strip()
-
-
-def _snake(name: str) -> str:
-    return name.lower()
-
-
-def _camel(word: str) -> str:
-    return "".join(part.capitalize() for part in word.split("_"))
-
-
-def _fields(message: type[protocol.Message]) -> list[msgspec.inspect.Field]:
-    info = msgspec.inspect.type_info(message)
-    assert isinstance(info, msgspec.inspect.StructType)
-    return [entry for entry in info.fields if entry.name != "v"]
-
-
-def _tag(message: type[protocol.Message]) -> str:
-    return str(message.__struct_config__.tag)
-
-
 def _message_table(message: type[protocol.Message]) -> list[str]:
     payload = {None: "", "pcm": " Payload: float32 PCM, interleaved.", "codes": " Payload: uint16 codes."}
-    lines = [f"### `{_tag(message)}`", "", _doc(message) + payload[message.payload], ""]
-    rows = [_field_row(entry) for entry in _fields(message)]
+    lines = [f"### `{tag_of(message)}`", "", doc_of(message) + payload[message.payload], ""]
+    rows = [_field_row(entry) for entry in fields_of(message)]
     return lines + (["| field | type | range | default |", "|-|-|-|-|", *rows, ""] if rows else [])
 
 
 def _field_row(entry: msgspec.inspect.Field) -> str:
-    kind, optional = _unwrapped(entry.type)
-    words = f"{_kind_name(kind)}{' or nil' if optional else ''}"
-    default = "" if entry.default is msgspec.NODEFAULT else f"`{_default_text(entry.default) or 'empty'}`"
+    kind, optional = unwrapped(entry.type)
+    words = f"{kind_name(kind)}{' or nil' if optional else ''}"
+    default = "" if entry.default is msgspec.NODEFAULT else f"`{default_text(entry.default) or 'empty'}`"
     return f"| `{entry.name}` | {words} | {_range(kind)} | {default} |"
-
-
-def _default_text(value: Any) -> str:
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "nil" if value is None else str(value)
-
-
-def _unwrapped(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, bool]:
-    if isinstance(kind, msgspec.inspect.UnionType):
-        inner = next(entry for entry in kind.types if not isinstance(entry, msgspec.inspect.NoneType))
-        return _unwrapped(inner)[0], True
-    if isinstance(kind, msgspec.inspect.Metadata):
-        return _unwrapped(kind.type)
-    return kind, False
-
-
-def _kind_name(kind: msgspec.inspect.Type) -> str:
-    names = {"IntType": "int", "FloatType": "float", "BoolType": "bool", "StrType": "str", "BytesType": "bytes"}
-    return names.get(type(kind).__name__, "str")
 
 
 def _range(kind: msgspec.inspect.Type) -> str:
@@ -234,33 +161,17 @@ def _bound(value: float | None) -> str:
     return f"{value:g}"
 
 
-def _cpp_struct(message: type[protocol.Message]) -> list[str]:
-    lines = [f"// {line}" for line in _doc(message).splitlines() if line]
-    lines.append(f"struct {message.__name__} {{")
-    lines.append(f'    static constexpr std::string_view type = "{_tag(message)}";')
-    lines.append(f"    static constexpr bool has_payload = {str(message.payload is not None).lower()};")
-    for entry in _fields(message):
-        kind, optional = _unwrapped(entry.type)
-        name = CPP_TYPES[_kind_name(kind)]
-        if entry.default is None or entry.default is msgspec.NODEFAULT:
-            value = "" if optional or name in ("std::string", "Bytes") else "{}"
-        elif isinstance(entry.default, str):
-            value = f'{{"{_default_text(entry.default)}"}}'
-        else:
-            value = f"{{{_default_text(entry.default)}}}"
-        lines.append(f"    {f'std::optional<{name}>' if optional else name} {entry.name}{value};")
-    return [*lines, "};", ""]
-
-
 def _parameter_row(row: params.Parameter) -> str:
     cc = "" if row.midi_cc is None else str(row.midi_cc)
-    if row.choices:
-        span = ", ".join(row.choices)
-        default = row.choices[int(row.default)]
-    else:
-        span = f"{row.minimum:g} .. {row.maximum:g}{' ' + row.unit if row.unit else ''}"
-        default = f"{row.default:g}"
-    return f"| `{row.name}` | {row.description} | {span} | {default} | `{row.osc_address}` | {cc} |"
+    return f"| `{row.name}` | {row.description} | {_span(row)} | {_default(row)} | `{row.osc_address}` | {cc} |"
+
+
+def _span(row: params.Parameter | params.Meter) -> str:
+    return ", ".join(row.choices) or f"{row.minimum:g} .. {row.maximum:g}{' ' + row.unit if row.unit else ''}"
+
+
+def _default(row: params.Parameter) -> str:
+    return row.choices[int(row.default)] if row.choices else f"{row.default:g}"
 
 
 if __name__ == "__main__":

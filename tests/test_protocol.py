@@ -215,7 +215,7 @@ def test_generated_files_are_up_to_date(name: str) -> None:
 
 
 def test_every_message_and_field_is_documented() -> None:
-    markdown, header = protocol_docs.protocol_markdown(), protocol_docs.cpp_header()
+    markdown, header = protocol_docs.protocol_markdown(), protocol_docs.cpp_header(protocol_docs.COMMAND)
     for kind in KINDS:
         assert f"### `{kind.__struct_config__.tag}`" in markdown
         assert f"struct {kind.__name__} {{" in header
