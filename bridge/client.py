@@ -64,6 +64,7 @@ class Client:
         self._sent_position = 0
         self._starved = False
         self._seen_arrivals = 0
+        self._asked = 0  # whether all is settled, so many times
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._arrived = threading.Event()
@@ -123,6 +124,9 @@ class Client:
         if host.non_realtime:
             # First the wait, then the block's audio: an engine that has heard it takes it for played.
             self._flush_audio(force=True)
+            if not self.config.inline:  # there every exchange settles all
+                self._asked += 1
+                self.network.ask_settled(self._asked)
             self.wait_for(self._position, self.config.wait_s)
         self._queue_audio(position + done, audio[done:])
         self._flush_audio(force=host.non_realtime)
@@ -132,7 +136,8 @@ class Client:
         return self._mixed(audio)
 
     def wait_for(self, position: int, timeout_s: float) -> bool:
-        """Audio thread, only where the host is not in real time: until audio covers what is due before `position`.
+        """Audio thread, only where the host is not in real time: until the engine has done all it was asked for and
+        audio covers what is due before `position`.
 
         False if that took longer than `timeout_s`: then the fallbacks play, and until a chunk comes the next waits
         are short.
@@ -140,7 +145,7 @@ class Client:
         if self.config.inline:
             self.network.pump(0.0)
         deadline = self._clock() + (min(timeout_s, _WAIT_AFTER_TIMEOUT_S) if self._starved else timeout_s)
-        while not self.takes.covered(position):
+        while not self._ready(position):
             left_s = deadline - self._clock()
             if left_s <= 0:
                 self.wait_timeouts += 1
@@ -156,7 +161,13 @@ class Client:
             self.takes.follow(sounding=self.playback.sounding)
             if self._starved and self.network.arrived != self._seen_arrivals:
                 self._starved, deadline = False, self._clock() + timeout_s
+        self._starved = False
         return True
+
+    def _ready(self, position: int) -> bool:
+        """Without a session there is nothing to wait for but what is due: the fallbacks have it."""
+        settled = self.network.settled >= self._asked or not self.network.connected
+        return settled and self.takes.covered(position)
 
     def _hear_host(self, position: int, host: HostBlock) -> None:
         if self._as_predicted(position, host):

@@ -27,6 +27,7 @@ _MESSAGES_PER_PUMP: Final = 256
 _HEAD_SAMPLES: Final = 64
 _KEPT_ARRIVALS: Final = 4096  # minutes: enough to measure by, bounded
 _UNCLAIMED_CHUNKS: Final = 64
+_SETTLED_FROM: Final = 1 << 32  # nonces of pings that ask whether all is done; those below keep the session alive
 
 
 class EngineError(ConnectionError):
@@ -95,6 +96,7 @@ class NetworkHalf:
         self._link, self._hello, self._ring, self._clock = link, hello, ring, clock
         self.first_committed: tuple[int, int] | None = None  # (generation, position) of the newest generation
         self.arrived = 0  # chunks
+        self.settled = 0  # newest of `ask_settled` that was answered
         self._next_seq: dict[int, int] = {}
         self._heard_s = self._sent_s = clock()
         self._hello_s = float("-inf")
@@ -134,6 +136,10 @@ class NetworkHalf:
             received += 1
             self._receive(frames)
         return received
+
+    def ask_settled(self, number: int) -> None:
+        """Audio thread: have `settled` reach `number` (ascending) when the engine has done all that was sent."""
+        self.outbox.put(protocol.Ping(nonce=_SETTLED_FROM + number, settled=True))
 
     def close(self) -> None:
         """Say goodbye and close the link."""
@@ -191,6 +197,8 @@ class NetworkHalf:
             self._take_welcome(message)
         elif isinstance(message, protocol.Ping):
             self._send(protocol.Pong(nonce=message.nonce), None)
+        elif isinstance(message, protocol.Pong):
+            self.settled = max(self.settled, message.nonce - _SETTLED_FROM)
         elif isinstance(message, protocol.Status | protocol.Error):
             self.events.append(message)
             if isinstance(message, protocol.Error) and message.code == "hello" and self.connected:

@@ -239,7 +239,7 @@ class Endpoints:
             return
         if isinstance(message, Hello):
             self._open(routing_id, peer, message)
-        elif isinstance(message, Ping):
+        elif isinstance(message, Ping) and (peer is None or not message.settled):
             self._raw(routing_id, protocol.encode(Pong(nonce=message.nonce)), peer)
         elif isinstance(message, Pong):
             if peer is not None and message.nonce == peer.nonce:

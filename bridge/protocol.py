@@ -138,9 +138,14 @@ class Param(Message, tag="param", frozen=True):
 
 
 class Ping(Message, tag="ping", frozen=True):
-    """Asks for a pong with the same nonce; either side may send it."""
+    """Asks for a pong with the same nonce; either side may send it.
+
+    `settled` asks the engine to answer only when it has done what the messages before it ask for, and after all
+    that it has to say of them: a host that renders offline waits so for each block, and every bounce is the same.
+    """
 
     nonce: Id
+    settled: bool = False
 
 
 class Bye(Message, tag="bye", frozen=True):

@@ -189,7 +189,8 @@ class Session:
 
     def flush(self, now: float) -> None:
         """Applies gathered changes of controls, at most every REPLAN_EVERY_S, and sends status when it is due."""
-        if self._replan_from is not None and now - self._replan_s >= REPLAN_EVERY_S:
+        waited = now - self._replan_s >= REPLAN_EVERY_S or self.timeline.non_realtime
+        if self._replan_from is not None and waited:
             position, self._replan_from, self._replan_s = self._replan_from, None, now
             self.counts["replans"] += 1
             drawn, self._drawn = self._drawn, {}

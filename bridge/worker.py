@@ -20,7 +20,7 @@ from typing import Any, Final
 from attacca.engine.service import Engine
 
 from .endpoints import Endpoints
-from .protocol import Error, Status
+from .protocol import Error, Ping, Pong, Status
 from .queues import Closed, Command, Inbox, Opened, Outgoing, Outside, Received, RoundTrip
 from .session import REPLAN_EVERY_S, Session
 from .speaker import with_tally
@@ -74,9 +74,23 @@ class Worker:
         """Commands, then a slice; True if the engine had something to do."""
         for command in self._inbox.take(0.0 if busy else self._patience_s()):
             self._handle(command)
+            if isinstance(command, Received) and command.session in self._sessions:
+                session = self._sessions[command.session]
+                if session.timeline.non_realtime:
+                    self._settle(session)
         now = self._clock()
         for session in list(self._sessions.values()):
             self._guard(session, partial(session.flush, now))
+        return self._work()
+
+    def _settle(self, session: Session) -> None:
+        """Offline, all that a command leads to is done before the next one: a bounce is the same every time."""
+        self._guard(session, partial(session.flush, self._clock()))
+        while self._work():
+            pass
+
+    def _work(self) -> bool:
+        """One slice of the engine's work; False if there was nothing to do."""
         events = self._engine.work()
         for event in events:
             if event.session in self._sessions:
@@ -107,6 +121,8 @@ class Worker:
                 self.counts["without session"] += 1
             elif isinstance(command, RoundTrip):
                 session.round_trip(command.seconds)
+            elif isinstance(command.message, Ping):
+                self._send(Outgoing(session=session.number, message=Pong(nonce=command.message.nonce)))
             else:
                 self._guard(session, partial(session.receive, command.message, command.payload, now))
 

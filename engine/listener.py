@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 
 from .events import Controller, Model, Pcm
-from .generator import Generator
+from .generator import Codes, Generator
 from .planner import ConditionRows
 from .resample import Resampler
 from .stream import StreamConfig
@@ -49,6 +49,7 @@ class Listener:
         self._frame_samples = ceil(model.codec.hop_samples * host_rate / model.codec.sample_rate)
         self._items: deque[tuple[int, Pcm]] = deque()
         self._expected = 0  # position of the next sample to be heard
+        self._held: Codes = np.zeros((0, model.codec.num_codebooks), np.uint16)  # encoded, not yet prefilled
         self.enqueued_samples = 0
         self.done_samples = 0  # of those, heard or dropped
 
@@ -69,6 +70,14 @@ class Listener:
     def end_position(self) -> int | None:
         """Host position up to which was heard; None before anything was."""
         return None if self.timeline is None else self._expected
+
+    def fork(self) -> Generator:
+        """A generator that has heard everything encoded so far."""
+        generator = self.generator.fork()
+        if len(self._held) and self.timeline is not None:
+            rows = ConditionRows(self._controller, self.timeline)
+            generator.listen(self._held, rows.rows(generator.frontier, len(self._held)))
+        return generator
 
     def enqueue(self, position: int, pcm: Pcm) -> str | None:
         """Audio [n] or [n, channels] whose first sample is at `position`; a reason if it made listening restart."""
@@ -151,15 +160,25 @@ class Listener:
         )
 
     def _hear(self, pcm: Pcm) -> int:
+        """Encode; prefill in groups of one size, counted from the first frame.
+
+        A prefill's arithmetic depends on its number of rows, so groups cut by what time allowed would give other
+        tokens in every run. The rest of a group waits; a fork takes it along.
+        """
         codes = self._encoder.push(self._resampler.push(pcm))
-        if len(codes) and self.timeline is not None:
-            rows = ConditionRows(self._controller, self.timeline)
-            self.generator.listen(codes, rows.rows(self.generator.frontier, len(codes)))
+        if self.timeline is None:
+            return 0
+        self._held = np.concatenate([self._held, codes])
+        rows, group = ConditionRows(self._controller, self.timeline), self._listen_frames
+        while len(self._held) >= group:
+            self.generator.listen(self._held[:group], rows.rows(self.generator.frontier, group))
+            self._held = self._held[group:]
         return len(codes)
 
     def _forget(self) -> None:
         self.counters.restarts += self.timeline is not None
         self.timeline = None
+        self._held = self._held[:0]
         self.generator.reset()
         self._encoder.reset()
         self._resampler.reset()

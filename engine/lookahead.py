@@ -86,6 +86,8 @@ class LookAhead:
 
     @property
     def _turnaround_samples(self) -> int:
+        if not self.realtime:  # constant: what is committed when must not hang on how fast this machine is
+            return ceil(self._config.initial_chunk_ms / 1000.0 * self._host_rate)
         compute = p95(self._compute_s) if self._compute_s else self._config.initial_chunk_ms / 1000.0
         return ceil((compute + p95(self._round_trip_s)) * self._host_rate)
 

@@ -296,7 +296,7 @@ class Session:
         if timeline is None:
             anchor, generator = now, self._new_generator()
         else:
-            anchor, generator = timeline.anchor_position, self.listener.generator.fork()
+            anchor, generator = timeline.anchor_position, self.listener.fork()
             behind = timeline.frame_at(now) - generator.frontier
             # Audio that ended long ago is continued from now: generating the silence between helps no one.
             if behind * self._costs.frame_s <= self._config.max_catch_up_s:

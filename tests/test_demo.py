@@ -54,6 +54,16 @@ def test_riff_flat_out_leaves_three_files_and_true_figures(tmp_path: Path) -> No
     assert result.png == tmp_path / "demo.png"
 
 
+def test_an_offline_render_is_the_same_every_time(tmp_path: Path) -> None:
+    """The shipped model, two engine processes: whatever the machine was busy with, the same samples."""
+    renders = []
+    for name in ("one", "other"):
+        run_demo(DemoOptions(flat_out=True, bars=1, out=tmp_path / name), console=QUIET)
+        renders.append(soundfile.read(tmp_path / name / "demo.wav", dtype="float32")[0])
+    assert np.abs(renders[0][LEAD_BARS * 96000 :]).max() > 0.01
+    assert np.array_equal(renders[0], renders[1])
+
+
 def test_users_file_in_seven_eight(tmp_path: Path) -> None:
     """44.1 kHz host, 441 samples a block, 97 BPM, a stereo file of another rate that is too short."""
     options = DemoOptions(

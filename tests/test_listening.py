@@ -12,8 +12,9 @@ from attacca.engine.events import ListeningRestarted
 
 
 def context(host: Host) -> np.ndarray:
-    listener = host.engine._sessions[1].listener
-    return listener.generator.read(0, listener.generator.frontier)
+    """What a take that forks now goes on from."""
+    fork = host.engine._sessions[1].listener.fork()
+    return fork.read(0, fork.frontier)
 
 
 def steps_of(positions: np.ndarray) -> np.ndarray:
@@ -101,14 +102,27 @@ def test_listening_goes_on_during_takes() -> None:
     exact(host)
 
 
-def test_frames_are_heard_several_at_a_time_until_a_take_waits() -> None:
+def test_frames_are_heard_in_groups_counted_from_the_first() -> None:
     host = Host(32000, block=640, listen_frames=8)
-    heard = []
-    for _ in range(40):
-        host.play(640)
-        heard.append(len(context(host)))
-    assert heard == [1 + frames // 8 * 8 for frames in range(40)]
-    host.play(640 * 3)
+    prefilled: list[int] = []
+    listener = host.engine._sessions[1].listener
+    hear = listener.generator.listen
+    listener.generator.listen = lambda codes, rows: (prefilled.append(len(codes)), hear(codes, rows))  # type: ignore
+    host.play(640 * 43)
+    assert prefilled == [8] * 5
     host.engine.start(1, request(host.head + 3000, position=host.head))
     host.drain()
-    assert len(context(host)) == 43  # and the rest as soon as a take needs it
+    assert len(context(host)) == 43  # a take hears the rest as soon as it needs it
+    host.play(640 * 21)
+    assert prefilled == [8] * 8  # and the groups stay where they were
+
+
+def test_groups_do_not_depend_on_how_much_is_heard_at_a_time() -> None:
+    hosts = [Host(32000, block=block, listen_frames=8) for block in (100, 640 * 64)]
+    calls: list[list[int]] = [[], []]
+    for host, sizes in zip(hosts, calls, strict=True):
+        generator = host.engine._sessions[1].listener.generator
+        hear = generator.listen
+        generator.listen = lambda codes, rows, hear=hear, sizes=sizes: (sizes.append(len(codes)), hear(codes, rows))  # type: ignore
+        host.play(640 * 64)
+    assert calls[0] == calls[1] == [8] * 8

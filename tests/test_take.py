@@ -207,6 +207,8 @@ def test_look_ahead_follows_its_law() -> None:
     assert look_ahead.margin_samples == 512 + 480 + 240
     look_ahead.realtime = False
     assert look_ahead.margin_samples == 0
+    assert look_ahead.target_samples(7680) == 2400 + 7680 + 512  # offline nothing that was measured counts
+    look_ahead.realtime = True
     for _ in range(100):
         look_ahead.chunk_took(2.0)
     assert look_ahead.target_samples(7680) == 24000 - 7680  # control latency holds: target + chunk = 500 ms

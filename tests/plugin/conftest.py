@@ -31,7 +31,7 @@ class Native:
 
 
 def build(folder: Path, *options: str) -> Path:
-    """Configure and build plugin_stub into `folder`; skips where a tool is missing, fails with the compiler's words."""
+    """Configure and build plugin_stub into `folder`; skips where a tool is missing, fails as the compiler says."""
     for tool in ("cmake", "ninja", "c++"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed: the plugin cannot be built (docs/plugin.md)")

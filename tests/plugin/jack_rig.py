@@ -1,0 +1,181 @@
+"""A JACK host in a process of its own: dummy server, timebase master, MIDI in, recording out; prints one JSON line.
+
+Around a plugin's standalone or an LV2 host (jalv). The timebase rounds its ticks down to whole ones, as JACK
+masters do, so what a client is told of bars is off by up to a tick; the transport frame is exact. Run as a script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import jack
+import numpy as np
+
+TICKS = 1920  # of a beat, as many masters have it
+_NO_TIMECODE = 0x10  # JackPositionBBT
+
+
+class Rig:
+    """Two clients in one process: what feeds the plugin (MIDI, transport) and what records it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.bpm = Fraction(options.bpm)
+        self.meter_num, self.meter_den = (int(part) for part in options.meter.split("/"))
+        self.notes = [(int(at), bytes.fromhex(data)) for at, data in (note.split(":") for note in options.midi)]
+        self.sent: list[int] = []
+        self.cycles: dict[int, int] = {}  # JACK's frame time -> transport frame
+        self.recorded: dict[int, np.ndarray] = {}
+        self.xruns = 0
+        self.feeder = jack.Client("feeder", servername=options.server, no_start_server=True)
+        self.taker = jack.Client("taker", servername=options.server, no_start_server=True)
+        self.midi = self.feeder.midi_outports.register("midi")
+        self.inputs = [self.taker.inports.register(f"in{index}") for index in range(2)]
+        self.feeder.set_process_callback(self._feed)
+        self.feeder.set_xrun_callback(self._xrun)
+        self.taker.set_process_callback(self._take)
+        self.feeder.set_timebase_callback(self._timebase)
+
+    def _xrun(self, _delayed_us: float) -> None:
+        self.xruns += 1
+
+    def _feed(self, frames: int) -> None:
+        self.midi.clear_buffer()
+        state, position = self.feeder.transport_query_struct()
+        if state != jack.ROLLING:
+            return
+        frame = position.frame
+        self.cycles[self.feeder.last_frame_time] = frame
+        for at, data in self.notes:
+            if frame <= at < frame + frames:
+                self.midi.write_midi_event(at - frame, data)
+                self.sent.append(at)
+
+    def _take(self, _frames: int) -> None:
+        self.recorded[self.taker.last_frame_time] = np.stack([port.get_array() for port in self.inputs], axis=1)
+
+    def _timebase(self, _state: int, _blocksize: int, position: object, _new: bool) -> None:
+        beats = Fraction(position.frame) * self.bpm / (60 * self.feeder.samplerate) * Fraction(self.meter_den, 4)
+        whole = math.floor(beats)
+        position.valid = _NO_TIMECODE
+        position.bar = whole // self.meter_num + 1
+        position.beat = whole % self.meter_num + 1
+        position.tick = math.floor((beats - whole) * TICKS)
+        position.bar_start_tick = float((position.bar - 1) * self.meter_num * TICKS)
+        position.beats_per_bar = float(self.meter_num)
+        position.beat_type = float(self.meter_den)
+        position.ticks_per_beat = float(TICKS)
+        # JACK counts tempo in beats of the meter; what a master with a quarter-note tempo must convert.
+        position.beats_per_minute = float(self.bpm * Fraction(self.meter_den, 4))
+
+    def wait_for(self, pattern: str, *, midi: bool, inputs: bool, count: int) -> list[jack.Port]:
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline:
+            ports = self.feeder.get_ports(
+                pattern, is_midi=midi, is_audio=not midi, is_input=inputs, is_output=not inputs
+            )
+            if len(ports) >= count:
+                return ports
+            time.sleep(0.1)
+        raise TimeoutError(f"no {count} ports like {pattern!r}: {[port.name for port in self.feeder.get_ports()]}")
+
+    def run(self) -> None:
+        """Connect, roll, record."""
+        self.feeder.activate()
+        self.taker.activate()
+        pattern = re.escape(self.options.client)
+        midi_in = self.wait_for(pattern, midi=True, inputs=True, count=1)[0]
+        outputs = self.wait_for(pattern, midi=False, inputs=False, count=self.options.channels)
+        self.feeder.connect(self.midi, midi_in)
+        for port, source in zip(self.inputs, outputs, strict=False):
+            self.taker.connect(source, port)
+        time.sleep(self.options.settle_s)
+        self.feeder.transport_locate(self.options.start_frame)
+        time.sleep(0.1)
+        self.feeder.transport_start()
+        end = time.monotonic() + self.options.seconds
+        while time.monotonic() < end:
+            time.sleep(0.05)
+        self.feeder.transport_stop()
+        time.sleep(0.2)
+
+    def result(self) -> np.ndarray:
+        """[samples, 2] from the first transport frame on; holes are NaN."""
+        if not self.cycles:
+            raise RuntimeError("the transport never rolled")
+        first, last = min(self.cycles.values()), max(self.cycles.values())
+        block = self.feeder.blocksize
+        audio = np.full((last - first + block, 2), np.nan, np.float32)
+        for at, frame in self.cycles.items():
+            if at in self.recorded:
+                audio[frame - first : frame - first + block] = self.recorded[at]
+        return audio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default=f"attacca-{os.getpid()}")
+    parser.add_argument("--rate", type=int, default=48000)
+    parser.add_argument("--block", type=int, default=256)
+    parser.add_argument("--bpm", default="120")
+    parser.add_argument("--meter", default="4/4")
+    parser.add_argument("--midi", action="append", default=[], help="FRAME:HEX, e.g. 40000:901864")
+    parser.add_argument("--start-frame", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--settle-s", type=float, default=1.0)
+    parser.add_argument("--client", required=True, help="a part of the plugin's JACK client name")
+    parser.add_argument("--channels", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("command", nargs="+", help="what to run; it must become a JACK client")
+    options = parser.parse_args()
+    server = subprocess.Popen(
+        ["jackd", "-n", options.server, "-r", "-d", "dummy", "-r", str(options.rate), "-p", str(options.block)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    plugin = None
+    try:
+        environment = os.environ | {"JACK_DEFAULT_SERVER": options.server, "JACK_NO_START_SERVER": "1"}
+        deadline = time.monotonic() + 10.0
+        while True:
+            try:
+                rig = Rig(options)
+                break
+            except jack.JackError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise
+                time.sleep(0.2)
+        plugin = subprocess.Popen(
+            options.command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=sys.stderr,
+        )
+        rig.run()
+        audio = rig.result()
+        audio.tofile(options.out)
+        first = min(rig.cycles.values())
+        alive = plugin.poll() is None
+        print(json.dumps({"first_frame": first, "sent": rig.sent, "xruns": rig.xruns, "alive": alive}), flush=True)
+    finally:
+        for process in (plugin, server):
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(3.0)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+    os._exit(0)  # JACK's own threads would wait for a server that is gone
+
+
+if __name__ == "__main__":
+    main()
