@@ -26,8 +26,8 @@ struct TriggerRequest {
 
 // Audio thread -> network thread, in order.
 struct ToNetwork {
-    enum class Kind : uint8_t { transport, audio, midi, trigger, release, param, due } kind{};
-    int64_t position{};
+    enum class Kind : uint8_t { transport, audio, midi, trigger, release, param, due, settled } kind{};
+    int64_t position{};  // kind settled (offline): the number to answer; see bridge/client_network.py ask_settled
     union {
         struct {
             int64_t samples;
@@ -89,6 +89,7 @@ struct EngineMeters {
     std::atomic<float> rtf_total{0.0f}, rtf_decoder{0.0f}, rtf_codec{0.0f};
     std::atomic<int64_t> engine_lookahead_samples{0}, control_latency_samples{0};
     std::atomic<int64_t> seed{-1};
+    std::atomic<int64_t> settled{0};  // newest settled number that the engine answered (Pong of a settled Ping)
     std::atomic<int64_t> sessions_lost{0}, chunks{0}, lost_chunks{0}, disordered_chunks{0}, stale_chunks{0};
     std::atomic<int64_t> broken_chunks{0}, bad_messages{0}, unsent_messages{0};
     std::atomic<int64_t> committed_end{0}, planned_end{0};  // furthest positions written to the ring, for the UI
