@@ -15,7 +15,9 @@ using Frames = std::vector<Frame>;
 class Link {
 public:
     virtual ~Link() = default;
-    virtual bool send(const Frames& frames) = 0;               // false: not connected or full; the message is dropped
+    // False: the queue is full, or the link is closed; the message is dropped. True: queued; what is queued while a
+    // connection is being made (or made again) goes out once it is up.
+    virtual bool send(const Frames& frames) = 0;
     virtual bool receive(Frames& frames, int timeout_ms) = 0;  // false: nothing came in time
     virtual void reopen() = 0;                                 // start afresh; what was under way is lost
     virtual void close() = 0;                                  // at once
