@@ -264,8 +264,8 @@ class Timeline:
         # Hosts are known to report a bar that does not hold the play head: only its phase is trusted then.
         start = snapshot.bar_ppq + math.floor((snapshot.ppq - snapshot.bar_ppq) / length) * length
         index = math.floor(start / length + Fraction(1, 10**6))
-        if change in (Change.METER, Change.TEMPO) and snapshot.playing:
-            # The bar count goes on through a change of meter or tempo; after a jump only the ppq can tell.
+        if change in (Change.METER, Change.TEMPO, Change.RENUMBERED) and snapshot.playing:
+            # The bar count goes on through these; after a jump only the ppq can tell.
             before = self.segment
             linear = before.ppq_at(snapshot.position)
             if abs(before.host_ppq(linear) - snapshot.ppq) <= TOLERANCE_S * snapshot.bpm / 60:
@@ -349,8 +349,12 @@ class EpochTracker:
         playing: bool,
         loop: tuple[float, float] | None = None,
         non_realtime: bool = False,
+        renumber: bool = False,
     ) -> protocol.Transport | None:
-        """What to send for the block that begins at `position`, or None: on change, else every 100 ms."""
+        """What to send for the block that begins at `position`, or None: on change, else every 100 ms.
+
+        `renumber` ends the epoch though the prediction holds: see plugin_stub/core/timeline.hpp.
+        """
         message = protocol.Transport(
             epoch=self.epoch,
             position=position,
@@ -366,6 +370,8 @@ class EpochTracker:
         )
         snapshot = Snapshot.of(message)
         self.change = self.timeline.judge(snapshot)
+        if renumber and self.change is Change.HELD:
+            self.change = Change.RENUMBERED
         if self.change.ends_epoch and self.change is not Change.FIRST:
             self.epoch += 1
             message = msgspec.structs.replace(message, epoch=self.epoch)
