@@ -65,6 +65,11 @@ class Chunker:
         """Forget everything; `begin` is next."""
         self._next_frame = None
 
+    def move(self, timeline: Timeline) -> None:
+        """Frames lie elsewhere from now on; `begin` is next."""
+        self._timeline = timeline
+        self.stop()
+
     def mute_until(self, position: int) -> None:
         """Leave out the samples before a host position."""
         self._resampler.skip_to(position - self._timeline.anchor_position)

@@ -62,7 +62,9 @@ class LookAhead:
 
     def head_at(self, position: int) -> None:
         """The host reported its play head."""
-        if self._position is not None and 0 < position - self._position <= self._host_rate:
+        if self._position is not None and position < self._position:
+            self._steps.clear()  # a new session is told again what was before it
+        elif self._position is not None and 0 < position - self._position <= self._host_rate:
             self._steps.append(position - self._position)
         self._position = position
 

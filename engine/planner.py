@@ -78,6 +78,7 @@ class Planner:
         self.meters = TakeMeters()
         self.no_codes: Codes = np.zeros((0, codec.num_codebooks), np.uint16)
         self._generator = generator
+        self._controller = controller
         self._source = ConditionRows(controller, timeline)
         self._config = config
         self._costs = costs
@@ -165,14 +166,26 @@ class Planner:
         if self._vamp is not None:
             self._vamp.start_at(position)
 
+    def move(self, samples: int) -> None:
+        """All that is known lies so many host samples later, and what follows it; no chunk is begun."""
+        self._lie(self.timeline.moved(samples))
+        if self._vamp is not None:
+            self._vamp.move(self.timeline, samples)
+
+    def _lie(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self._source = ConditionRows(self._controller, timeline)
+        self.chunker.move(timeline)
+
     def snapshot(self) -> object:
         """Everything that decides tokens and audio."""
         vamp = None if self._vamp is None else self._vamp.snapshot()
-        return self._generator.snapshot(), self.chunker.snapshot(), vamp
+        return self._generator.snapshot(), self.chunker.snapshot(), vamp, self.timeline
 
     def restore(self, snapshot: Any) -> None:
         """Continue bit-exactly from a snapshot."""
-        generator, chunker, vamp = snapshot
+        generator, chunker, vamp, timeline = snapshot
+        self._lie(timeline)
         self._generator.restore(generator)
         self.chunker.restore(chunker)
         if self._vamp is not None:

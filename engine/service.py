@@ -2,8 +2,8 @@
 
 Every method is called from the one decode thread, which calls `work` in a loop between the commands that reach
 it. Each call of `work` does one slice, a few tens of milliseconds at most, of whatever is most urgent over all
-sessions: earliest deadline first. No wall clock decides anything: the play heads that hosts report do, so that
-a host bouncing faster than time, or slower, is served alike; the clock only measures.
+sessions: earliest deadline first, equal ones in turn. No wall clock decides anything: the play heads that hosts
+report do, so that a host bouncing faster than time, or slower, is served alike; the clock only measures.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .session import Session
 from .stream import Costs, StreamConfig
 
 MAX_LOOK_AHEAD_S = 10.0
+_REMEMBERED_TURNS = 64  # beyond that it does not matter who was served last
 
 
 class EngineFull(RuntimeError):
@@ -45,6 +46,8 @@ class Engine:
         self._costs = Costs(model.codec.hop_samples / model.codec.sample_rate, self._config)
         self._sessions: dict[int, Session] = {}
         self._outbox: list[Event] = []
+        self._turn = 0
+        self._served: dict[tuple[int, int], int] = {}  # (session, job) -> turn of its last slice
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -196,8 +199,17 @@ class Engine:
         what a model raises: that ends the take, or restarts the listening, that met it.
         """
         events, self._outbox = self._outbox, []
-        jobs = [(slack, number, job) for number, session in self._sessions.items() for slack, job in session.jobs()]
+        jobs = [
+            (slack, self._served.get((number, job), 0), number, job)
+            for number, session in self._sessions.items()
+            for slack, job in session.jobs()
+        ]
         if jobs:
-            _, number, job = min(jobs)
+            _, _, number, job = min(jobs)
+            self._turn += 1
+            self._served = {
+                key: turn for key, turn in self._served.items() if self._turn - turn < _REMEMBERED_TURNS
+            }
+            self._served[number, job] = self._turn
             events += self._sessions[number].work(job)
         return events

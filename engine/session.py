@@ -29,6 +29,7 @@ from .take import Take
 from .timeline import Timeline
 
 _LISTEN_SLACK_S = 0.3  # audio should be heard this long after it came
+_LATE_SLACK_S = 0.15  # what is late counts like what is due so soon: below what a healthy take keeps
 LISTENING = -1  # the job that is no take
 
 
@@ -163,9 +164,12 @@ class Session:
         self.look_ahead.head_at(position)
 
     def jobs(self) -> list[tuple[float, int]]:
-        """What could be done now: (slack in seconds, take number or LISTENING)."""
+        """What could be done now: (slack in seconds, take number or LISTENING).
+
+        What is late already gives way to what can still be in time.
+        """
         jobs = [
-            (take.slack_s(self._head(take.request)), number)
+            (_given_up(take.slack_s(self._head(take.request))), number)
             for number, take in self.takes.items()
             if take.has_work(self._head(take.request))
         ]
@@ -174,7 +178,7 @@ class Session:
                 entry.request.start_position - self._head(entry.request) for entry in self._waiting.values()
             )
             if self.listener.pending_samples or any(self._may_fork(entry) for entry in self._waiting.values()):
-                jobs.append((min(starts / self._sample_rate, self._listen_slack_s()), LISTENING))
+                jobs.append((min(_given_up(starts / self._sample_rate), self._listen_slack_s()), LISTENING))
         elif self.listener.has_frames:
             jobs.append((self._listen_slack_s(), LISTENING))
         return jobs
@@ -218,7 +222,7 @@ class Session:
     # --- listening ----------------------------------------------------------------------------------------------
 
     def _listen_slack_s(self) -> float:
-        return _LISTEN_SLACK_S - self.listener.pending_samples / self._sample_rate
+        return max(_LISTEN_SLACK_S - self.listener.pending_samples / self._sample_rate, _LATE_SLACK_S)
 
     def _work_listening(self) -> list[Event]:
         events: list[Event] = []
@@ -349,3 +353,7 @@ class Session:
         if take is not None:
             self._late_chunks += take.meters.late_chunks
         return take
+
+
+def _given_up(slack_s: float) -> float:
+    return slack_s if slack_s >= 0.0 else _LATE_SLACK_S

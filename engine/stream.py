@@ -25,6 +25,7 @@ class StreamConfig:
     max_gap_s: float = 5.0  # longer holes in the audio restart listening
     max_pending_s: float = 10.0  # audio not yet listened to; more restarts listening
     max_catch_up_s: float = 2.0  # a trigger further behind the heard audio moves the context up to it
+    max_lag_s: float = 1.0  # a take further behind the play head goes on from now, whole bars later
     look_ahead: LookAheadConfig = field(default_factory=LookAheadConfig)
 
     def __post_init__(self) -> None:

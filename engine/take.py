@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest, TakeStarted
+from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
 from .generator import Generator, Sampling
 from .lookahead import LookAhead
 from .planner import Chunk, Planner, TakeMeters
 from .remake import Remake
+from .skip import Skip
 from .stream import Costs, StreamConfig
 from .take_state import TakeState
 from .timeline import Timeline
@@ -56,7 +57,6 @@ class Take:
             clock=clock,
         )
         self._chunker = self._planner.chunker
-        self._timeline = timeline
         self._look_ahead = look_ahead
         self._config = config
         self._costs = costs
@@ -65,10 +65,15 @@ class Take:
         self._remake = Remake(
             planner=self._planner, look_ahead=look_ahead, costs=costs, host_rate=timeline.host_rate
         )
+        self._skip = Skip(request=request, config=config, look_ahead=look_ahead)
         self._begun_s: float | None = None  # when work on the next chunk began
         self._state = TakeState(
             epoch=request.epoch, start=request.start_position, end=request.end_position, sampling=request.sampling
         )
+
+    @property
+    def _timeline(self) -> Timeline:
+        return self._planner.timeline
 
     @property
     def meters(self) -> TakeMeters:
@@ -121,8 +126,11 @@ class Take:
         state = self._state
         if self._is_over(head):
             return self._finish()
-        if state.committed_end is None and self.request.late is LatePolicy.WAIT:
+        if self._waits:
             self._relaunch(head)
+        if self._skip.is_due(state, self._planner, head):
+            self.meters.late_chunks += self._skip.over(state, self._planner, head, self.chunk_samples)
+            self._begun_s = None
         chunk = state.planned or self._make(head)
         if chunk is None:
             return []
@@ -164,7 +172,7 @@ class Take:
     def rearm(self, start_position: int, end_position: int | None, head: int) -> bool:
         """Move the start of a take that does not sound yet (the tempo changed); False if it does."""
         state = self._state
-        if state.committed_end is not None:
+        if state.announced:
             return False
         state.start, state.end = start_position, end_position
         self._planner.start_at(start_position)
@@ -216,9 +224,14 @@ class Take:
 
     # --- what comes next ----------------------------------------------------------------------------------------
 
+    @property
+    def _waits(self) -> bool:
+        """Whether a launch that is missed moves to the next."""
+        return self.request.late is LatePolicy.WAIT and not self._state.announced
+
     def _entry(self, head: int) -> int:
         """Where the first sample would be heard if it were ready now."""
-        if self.request.late is LatePolicy.WAIT:
+        if self._waits:
             return self._state.start
         return max(self._state.start, head + self._look_ahead.margin_samples)
 
@@ -262,7 +275,7 @@ class Take:
         """
         state, frame = self._state, self._timeline.frame_at(position)
         if position <= state.start:
-            state.committed_end, state.history = None, ()
+            state.committed_end, state.history, state.announced = None, (), False
         elif state.committed_end is not None and position < state.committed_end:
             index = max((i for i, chunk in enumerate(state.history) if chunk.first_frame <= frame), default=0)
             self._chunker.restore(state.history[index].before)
@@ -304,17 +317,7 @@ class Take:
                 self._chunker.mute_until(position + skip)
                 return events
             position, pcm = position + skip, pcm[skip:]
-            events.append(
-                TakeStarted(
-                    session=self.session,
-                    take=self.request.take,
-                    epoch=state.epoch,
-                    start_position=position,
-                    requested_position=self.request.start_position,
-                    context_frames=self._planner.context_end,
-                    seed=state.sampling.seed,
-                )
-            )
+            events += state.announce(self.session, self.request, position, self._planner.context_end)
         elif position < head:
             self.meters.late_chunks += 1
         last = state.end is not None and position + len(pcm) >= state.end
@@ -364,7 +367,7 @@ class Take:
 
     def _finish(self) -> list[Event]:
         state = self._state
-        if state.committed_end is None or state.end is None:
+        if not state.announced or state.end is None:
             return [self._end("end")]
         chunk = self._nothing(state.end)
         event = self._event(chunk, state.end, chunk.pcm, committed=True)
@@ -381,11 +384,11 @@ class Take:
         )
 
     def _end(self, reason: str) -> TakeEnded:
-        self._state.ended = True
-        heard = self._state.committed_end is not None
+        state = self._state
+        state.ended = True
         return TakeEnded(
             session=self.session,
             take=self.request.take,
             reason=reason,
-            position=self._state.end if heard and reason == "end" else self._state.committed_end,
+            position=state.end if state.announced and reason == "end" else state.committed_end,
         )

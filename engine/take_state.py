@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .events import Event, TakeRequest, TakeStarted
 from .generator import Sampling
 from .planner import Chunk
 
@@ -22,4 +23,21 @@ class TakeState:
     short_next: bool = True  # the next chunk is to be there soon
     planned: Chunk | None = None
     history: tuple[Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
+    announced: bool = False  # TakeStarted was said; with nothing committed, it is to sound again after a skip
     ended: bool = False
+
+    def announce(self, session: int, request: TakeRequest, position: int, context_frames: int) -> list[Event]:
+        """What is to be said before the first committed chunk, which begins at `position`; once."""
+        if self.announced:
+            return []
+        self.announced = True
+        started = TakeStarted(
+            session=session,
+            take=request.take,
+            epoch=self.epoch,
+            start_position=position,
+            requested_position=request.start_position,
+            context_frames=context_frames,
+            seed=self.sampling.seed,
+        )
+        return [started]

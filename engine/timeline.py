@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -27,6 +27,10 @@ class Timeline:
         for name in ("host_rate", "model_rate", "hop_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Timeline.{name} {getattr(self, name)} is below 1")
+
+    def moved(self, samples: int) -> Timeline:
+        """The same, so many host samples later."""
+        return replace(self, anchor_position=self.anchor_position + samples)
 
     def sample_at(self, position: int | float | Fraction) -> Fraction:
         """Model time, in model samples, of a host position."""

@@ -44,6 +44,11 @@ class Vamp:
         self._recorded: list[Codes] = []  # one row [K] a frame, from the phrase's first frame on
         self._beat = 0  # last beat walked on, where the search begins, in either direction
 
+    def move(self, timeline: Timeline, samples: int) -> None:
+        """Frames lie so many host samples later from now on, and the phrase with them."""
+        self._timeline = timeline
+        self._start += samples
+
     def beat_frame(self, beat: int) -> int:
         """The frame at which a beat begins, counted from the start of the first pass."""
         bar, part = divmod(beat, self._beats_per_bar)
@@ -85,13 +90,13 @@ class Vamp:
         """Forget the phrase at or after a frame, as the generator does."""
         del self._recorded[max(0, to_frame - self.beat_frame(0)) :]
 
-    def snapshot(self) -> tuple[int, tuple[Codes, ...], int]:
+    def snapshot(self) -> tuple[int, tuple[Codes, ...], int, Timeline]:
         """The whole state."""
-        return self._start, tuple(self._recorded), self._beat
+        return self._start, tuple(self._recorded), self._beat, self._timeline
 
-    def restore(self, state: tuple[int, tuple[Codes, ...], int]) -> None:
+    def restore(self, state: tuple[int, tuple[Codes, ...], int, Timeline]) -> None:
         """Continue from a snapshot."""
-        self._start, recorded, self._beat = state
+        self._start, recorded, self._beat, self._timeline = state
         self._recorded = list(recorded)
 
     def _record(self, generator: Generator, first: int, end: int) -> None:
