@@ -216,6 +216,8 @@ class Status(Message, tag="status", frozen=True):
     late_chunks: Count = 0
     dropped_messages: Count = 0
     bad_messages: Count = 0
+    gap_samples: Count = 0  # holes in the input audio, heard as silence
+    bad_samples: Count = 0  # of the input audio: not finite, or far beyond full scale
 
 
 class Error(Message, tag="error", frozen=True):

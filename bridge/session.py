@@ -384,6 +384,7 @@ class Session:
     def _send_status(self) -> None:
         state, take = self.takes.describe(self._head)
         refused = sum(count for name, count in self.counts.items() if name.startswith("refused"))
+        heard = self._engine.measures(self.number) or Measures(session=self.number)
         status = Status(
             session=self.number,
             state=state,
@@ -391,6 +392,8 @@ class Session:
             seed=None if take is None else self._seeds.get(take),
             start_position=None if take is None else self._starts.get(take),
             bad_messages=refused,
+            gap_samples=min(heard.gap_samples, 2**31),
+            bad_samples=min(heard.bad_samples + self.counts["bad samples"], 2**31),
             **self._measures,
         )
         self._speaker.say(status, topic="status")

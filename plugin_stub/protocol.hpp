@@ -419,6 +419,8 @@ struct Status {
     static constexpr Integers late_chunks_limit{0, 2147483648};
     static constexpr Integers dropped_messages_limit{0, 2147483648};
     static constexpr Integers bad_messages_limit{0, 2147483648};
+    static constexpr Integers gap_samples_limit{0, 2147483648};
+    static constexpr Integers bad_samples_limit{0, 2147483648};
     int64_t session{};
     std::string state;
     std::optional<int64_t> take;
@@ -432,6 +434,8 @@ struct Status {
     int64_t late_chunks{0};
     int64_t dropped_messages{0};
     int64_t bad_messages{0};
+    int64_t gap_samples{0};
+    int64_t bad_samples{0};
 
     template <class Self, class Visitor>
     static constexpr void visit(Self& self, Visitor&& visitor) {
@@ -448,6 +452,8 @@ struct Status {
         visitor("late_chunks", self.late_chunks, late_chunks_limit, Presence::defaulted);
         visitor("dropped_messages", self.dropped_messages, dropped_messages_limit, Presence::defaulted);
         visitor("bad_messages", self.bad_messages, bad_messages_limit, Presence::defaulted);
+        visitor("gap_samples", self.gap_samples, gap_samples_limit, Presence::defaulted);
+        visitor("bad_samples", self.bad_samples, bad_samples_limit, Presence::defaulted);
     }
 };
 

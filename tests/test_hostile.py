@@ -308,3 +308,16 @@ def test_osc_garbage(server: Server, good: PlainClient) -> None:
                 time.sleep(0.01)
     settled(server, "osc bad", 100)
     plays_on(server, good)
+
+
+def test_status_tells_what_was_wrong_with_the_input(bad: PlainClient) -> None:
+    bad.hello()
+    bad.play(60)
+    bad.position += 1234
+    broken = np.zeros(BLOCK, "<f4")
+    broken[7:10] = np.nan, np.inf, 1e9
+    bad.send(Audio(position=bad.position, samples=BLOCK, channels=1), broken.tobytes())
+    bad.position += BLOCK
+    bad.play(60)
+    status = bad.until(lambda m: isinstance(m, protocol.Status) and m.gap_samples > 0)
+    assert (status.gap_samples, status.bad_samples) == (1234, 3)

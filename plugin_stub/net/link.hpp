@@ -19,6 +19,7 @@ public:
     // connection is being made (or made again) goes out once it is up.
     virtual bool send(const Frames& frames) = 0;
     virtual bool receive(Frames& frames, int timeout_ms) = 0;  // false: nothing came in time
+    virtual bool ready() const { return true; }                // a peer is there: what is sent now goes out
     virtual void reopen() = 0;                                 // start afresh; what was under way is lost
     virtual void close() = 0;                                  // at once
 };

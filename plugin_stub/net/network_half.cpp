@@ -159,14 +159,14 @@ void NetworkHalf::State::keep_alive() {
     if (silence_s > patience_s || now - moved_s > patience_s) {
         begin_anew();
     } else if ((now - sent_s > heartbeat_s() / 2 || silence_s > heartbeat_s()) && now - sent_s > kPingEvery_s) {
-        send(protocol::Ping{++nonce});
+        send(protocol::Ping{++nonce, false});
     }
 }
 
-// Hello, again after each back-off on a fresh connection. A link that is not connected takes none: that is no attempt.
+// Hello, again after each back-off on a fresh connection. A link without a peer finds one by itself.
 void NetworkHalf::State::greet() {
     const double now = clock_s();
-    if (now < next_hello_s) return;
+    if (now < next_hello_s || !link->ready()) return;
     if (greeted_here) link->reopen();
     greeted_here = false;
     if (!link->send(greeting)) return;
@@ -212,6 +212,10 @@ void NetworkHalf::State::receive(const AnyMessage& message, const Frame& payload
         welcomed(*answer);
     } else if (const auto* ping = std::get_if<protocol::Ping>(&message)) {
         if (welcome) send(protocol::Pong{ping->nonce});
+    } else if (const auto* pong = std::get_if<protocol::Pong>(&message)) {
+        const int64_t known = exchange.engine.settled.load(std::memory_order_relaxed);
+        if (welcome)
+            exchange.engine.settled.store(std::max(known, pong->nonce - kSettledFrom), std::memory_order_release);
     } else if (const auto* said = std::get_if<protocol::Status>(&message)) {
         if (welcome && said->session == welcome->session) status(*said);
     } else if (const auto* fault = std::get_if<protocol::Error>(&message)) {
@@ -299,6 +303,9 @@ int NetworkHalf::pump(int timeout_ms) noexcept {
 void NetworkHalf::close() noexcept {
     if (!state_->link) return;
     try {
+        // A connection that is closed over unread messages takes with it what was sent last.
+        Frames unread;
+        for (int left = kMessagesPerPump; left > 0 && state_->link->receive(unread, 0);) --left;
         if (state_->welcome) state_->link->send(encode(protocol::Bye{}));
         state_->end_session();
     } catch (...) {

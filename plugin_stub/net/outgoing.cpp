@@ -155,6 +155,9 @@ bool Outgoing::translate(const ToNetwork& record, AnyMessage& message) {
                 protocol::Param{std::string(protocol::kParameters[index].name), record.param.value, record.position};
             return true;
         }
+        case ToNetwork::Kind::settled:
+            message = protocol::Ping{kSettledFrom + record.position, true};
+            return true;
         case ToNetwork::Kind::due:
             intake_.due(record.due.generation, record.due.epoch, record.due.take);
             break;

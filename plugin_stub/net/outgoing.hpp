@@ -11,6 +11,9 @@
 
 namespace attacca {
 
+// Nonces of pings that ask whether all is done; those below keep the session alive.
+inline constexpr int64_t kSettledFrom = int64_t{1} << 32;
+
 class Outgoing {
 public:
     Outgoing(Exchange& exchange, SessionHistory& history, ChunkIntake& intake, int64_t channels);

@@ -11,7 +11,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kFirstBackOff{100}, kLongestBackOff{2000};
+constexpr milliseconds kFirstBackOff{100}, kLongestBackOff{500};  // music is back within a bar
 constexpr milliseconds kConnectTimeout{2000};    // per endpoint
 constexpr milliseconds kHandshakeTimeout{2000};  // a peer that accepts and says nothing
 constexpr milliseconds kLookUpPoll{5};
@@ -221,13 +221,13 @@ void ZmtpLink::flush() {
 }
 
 // Waits, and then tries again. A message that was sent in part is gone; the rest stays for the next connection.
-void ZmtpLink::lose(const std::string& why) {
+void ZmtpLink::lose(std::string why) {
     if (first_sent_ > 0 && !outgoing_.empty()) {
         outgoing_bytes_ -= outgoing_.front().size();
         outgoing_.pop_front();
     }
     forget();
-    why_ = why;
+    why_ = std::move(why);
     state_ = State::waiting;
     next_at_ = Clock::now() + back_off_;
     back_off_ = std::min(back_off_ * 2, kLongestBackOff);

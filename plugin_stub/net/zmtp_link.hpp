@@ -28,7 +28,7 @@ public:
 
     // For tests and texts: why the last connection ended, and whether one is up.
     const std::string& why() const { return why_; }
-    bool ready() const { return connection_ && connection_->ready(); }
+    bool ready() const override { return connection_ && connection_->ready(); }
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -45,7 +45,7 @@ private:
     bool read();
     bool parse(Frames& frames);
     void flush();
-    void lose(const std::string& why);
+    void lose(std::string why);
     int wait_ms(Time until, int timeout_ms) const;
     void forget();
 
