@@ -1,8 +1,9 @@
-"""The plugin's wire by ctypes: links, one ZMTP connection fed by hand, and the codec (plugin_stub/tests/capi_wire.cpp)."""
+"""The plugin's wire by ctypes (plugin_stub/tests/capi_wire.cpp): links, one connection fed by hand, the codec."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Buffer:
             frames.append(bytes(view[at : at + size]))
             at += size
         return frames
+
+
+@functools.cache
+def shared_buffer() -> Buffer:
+    """For calls that come one after the other."""
+    return Buffer()
 
 
 def handed(frames: Sequence[bytes]) -> tuple[bytes, ctypes.Array[c_int64], int]:
@@ -123,7 +130,7 @@ def feed(
 ) -> Heard:
     """One connection, fed piece by piece until it has failed."""
     handle = library.attacca_connection_new(int(subscriber), name)
-    buffer, used, count, messages = Buffer(), c_int64(), c_int(), []
+    buffer, used, count, messages = shared_buffer(), c_int64(), c_int(), []
     failed = False
     try:
         for piece in pieces:
@@ -144,13 +151,15 @@ def feed(
         library.attacca_connection_why(handle, text, _TEXT_BYTES)
         assert bool(text.value) == failed
         ready = bool(library.attacca_connection_ready(handle))
-        return Heard(messages=messages, reply=buffer.bytes.raw[:size], ready=ready, why=text.value.decode())
+        return Heard(
+            messages=messages, reply=bytes(memoryview(buffer.bytes)[:size]), ready=ready, why=text.value.decode()
+        )
     finally:
         library.attacca_connection_free(handle)
 
 
 def recode(library: ctypes.CDLL, frames: Sequence[bytes]) -> tuple[Frames, str]:
     """(frames decoded and encoded again, "") or ([], why they were refused)."""
-    buffer, text = Buffer(), ctypes.create_string_buffer(_TEXT_BYTES)
+    buffer, text = shared_buffer(), ctypes.create_string_buffer(_TEXT_BYTES)
     count = library.attacca_recode(*handed(frames), *buffer.arguments, text, _TEXT_BYTES)
     return (buffer.frames(count), "") if count else ([], text.value.decode())

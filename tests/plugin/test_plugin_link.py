@@ -1,0 +1,441 @@
+"""The plugin's links over real sockets: against libzmq's ROUTER and PUB, and against all kinds of bad peers."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+import zmq
+from native_wire import Frames, Wire, declare, recode
+
+from attacca.bridge.endpoints import EndpointConfig
+from attacca.bridge.protocol import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Hello, Welcome, decode, encode
+from attacca.bridge.server import Server
+from attacca.engine.fake import FakeModel
+
+pytestmark = pytest.mark.plugin
+
+LOCAL = "tcp://127.0.0.1"
+PATIENCE_S = 15.0
+QUEUED_MESSAGES = 1024
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+
+
+@pytest.fixture(scope="module")
+def library(native: Any) -> ctypes.CDLL:
+    return declare(native.library)
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    made = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+@pytest.fixture
+def wire(library: ctypes.CDLL) -> Iterator[Callable[..., Wire]]:
+    with ExitStack() as stack:
+        yield lambda address, **how: stack.enter_context(Wire(library, address, **how))
+
+
+def router(context: zmq.Context[zmq.Socket[bytes]], port: int = 0, **options: int) -> tuple[Any, int]:
+    made = context.socket(zmq.ROUTER)
+    made.linger = 0
+    made.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    for name, value in options.items():
+        made.setsockopt(getattr(zmq, name), value)
+    if port == 0:
+        return made, made.bind_to_random_port(LOCAL)
+    until(lambda: bound(made, port))
+    return made, port
+
+
+def bound(made: Any, port: int) -> bool:
+    try:
+        made.bind(f"{LOCAL}:{port}")
+    except zmq.ZMQError:  # the one before is still letting go
+        return False
+    return True
+
+
+def until(done: Callable[[], Any]) -> Any:
+    """Calls again and again until something comes of it."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if result := done():
+            return result
+        time.sleep(0.001)
+    raise AssertionError("it did not come about in time")
+
+
+def got(made: Any) -> Frames | None:
+    return made.recv_multipart() if made.poll(0) else None
+
+
+def exchanged(ours: Wire, theirs: Any, note: bytes = b"") -> None:
+    """One message each way."""
+    assert until(lambda: ours.send([b"there" + note]))
+    assert until(lambda: (ours.receive(1), got(theirs))[1]) == [b"tester", b"there" + note]
+    theirs.send_multipart([b"tester", b"back" + note, b"x"])
+    assert until(lambda: ours.receive(20)) == [b"back" + note, b"x"]
+
+
+def test_messages_both_ways_in_order(context: Any, wire: Any) -> None:
+    theirs, port = router(context, RCVHWM=0, SNDHWM=0)
+    ours = wire(f"{LOCAL}:{port}")
+    rng = random.Random(3)
+    sent = [[b"%d" % i, rng.randbytes(rng.choice((0, 1, 255, 256, 8192)))] for i in range(4000)]
+    there: list[Frames] = []
+    back: list[Frames] = []
+    waiting = list(reversed(sent))
+
+    def go_on() -> bool:
+        while waiting and ours.send(waiting[-1]):
+            waiting.pop()
+        while (message := got(theirs)) is not None:
+            there.append(message[1:])
+            theirs.send_multipart(message)
+        while (reply := ours.receive(0)) is not None:
+            back.append(reply)
+        return len(back) == len(sent)
+
+    until(go_on)
+    assert there == sent
+    assert back == sent
+
+
+def test_the_largest_messages_both_ways(context: Any, wire: Any) -> None:
+    theirs, port = router(context)
+    ours = wire(f"{LOCAL}:{port}")
+    large = [bytes(MAX_HEADER_BYTES), random.Random(5).randbytes(MAX_PAYLOAD_BYTES)]
+    for _ in range(5):
+        assert ours.send(large)
+        assert until(lambda: (ours.receive(0), got(theirs))[1])[1:] == large
+        theirs.send_multipart([b"tester", *large])
+        assert until(lambda: ours.receive(10)) == large
+
+
+@pytest.mark.parametrize("sizes", [(MAX_HEADER_BYTES + 1, 1), (1, MAX_PAYLOAD_BYTES + 1)])
+def test_longer_messages_cost_the_engine_its_connection(context: Any, wire: Any, sizes: tuple[int, int]) -> None:
+    theirs, port = router(context)
+    ours = wire(f"{LOCAL}:{port}")
+    exchanged(ours, theirs)
+    theirs.send_multipart([b"tester", *map(bytes, sizes)])
+    until(lambda: (ours.receive(1), ours.why)[1])
+    assert "at most" in ours.why
+    exchanged(ours, theirs)  # on a new connection
+
+
+def test_what_is_said_before_the_engine_is_there_arrives(context: Any, wire: Any) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        port = holder.getsockname()[1]
+    ours = wire(f"tcp://localhost:{port}")
+    assert ours.send([b"hello"])
+    assert ours.receive(250) is None
+    assert ours.why == "nobody listens there"
+    theirs, _ = router(context, port)
+    assert until(lambda: (ours.receive(5), got(theirs))[1]) == [b"tester", b"hello"]
+
+
+def test_a_reader_that_stops_and_goes_on(context: Any, wire: Any) -> None:
+    theirs, port = router(context, RCVHWM=1, RCVBUF=4096)
+    ours = wire(f"{LOCAL}:{port}")
+    exchanged(ours, theirs)
+    payload, sent = bytes(20000), 0
+    while ours.send([b"%d" % sent, payload]):
+        begun = time.monotonic()
+        assert ours.receive(0) is None
+        assert time.monotonic() - begun < 1.0
+        sent += 1
+    assert sent >= 100
+    refused = sent
+    assert not ours.send([b"refused", payload])  # the newest is dropped, nothing else
+    seen = []
+    until(
+        lambda: (ours.receive(0), [seen.append(m) for m in iter(lambda: got(theirs), None)], len(seen) == sent)[2]
+    )
+    assert [m[1] for m in seen] == [b"%d" % i for i in range(refused)]
+    assert {m[2] for m in seen} == {payload}
+    exchanged(ours, theirs)
+
+
+def test_the_queue_is_bounded_without_a_connection(wire: Any) -> None:
+    ours = wire(f"{LOCAL}:1")
+    assert [ours.send([b"x"]) for _ in range(QUEUED_MESSAGES + 2)] == [True] * QUEUED_MESSAGES + [False] * 2
+    ours.reopen()
+    assert sum(ours.send([bytes(MAX_PAYLOAD_BYTES)]) for _ in range(40)) == 15  # of 1 MiB and a head in 16 MiB
+    ours.close()
+    assert not ours.send([b"x"])
+    assert ours.receive(1000) is None
+
+
+def test_the_engine_ends_and_comes_back(context: Any, wire: Any) -> None:
+    theirs, port = router(context)
+    ours = wire(f"{LOCAL}:{port}")
+    for time_ in range(4):
+        exchanged(ours, theirs, b"%d" % time_)
+        theirs.close()
+        until(lambda: (ours.receive(5), not ours.ready)[1])
+        assert ours.why
+        theirs, _ = router(context, port)
+        begun = time.monotonic()
+        until(lambda: (ours.receive(20), ours.ready)[1])
+        assert time.monotonic() - begun < 5.0  # back-off is half a second at most
+    exchanged(ours, theirs)
+
+
+def test_reopening_forgets_what_was_under_way(context: Any, wire: Any) -> None:
+    theirs, port = router(context)
+    ours = wire(f"{LOCAL}:{port}")
+    exchanged(ours, theirs)
+    theirs.send_multipart([b"tester", b"old"])
+    time.sleep(0.1)
+    ours.reopen()
+    assert ours.receive(100) is None
+    exchanged(ours, theirs)  # the same identity, handed over
+    ours.close()
+    assert ours.receive(50) is None
+    ours.reopen()
+    exchanged(ours, theirs)
+
+
+def test_libzmqs_own_heartbeats_are_answered(context: Any, wire: Any) -> None:
+    theirs, port = router(context, HEARTBEAT_IVL=30, HEARTBEAT_TIMEOUT=150, HEARTBEAT_TTL=300)
+    ours = wire(f"{LOCAL}:{port}")
+    exchanged(ours, theirs)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        assert ours.receive(10) is None
+        assert ours.ready
+    assert not ours.why
+
+
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.PUB, zmq.REP, zmq.DEALER])
+def test_other_kinds_of_sockets_are_not_engines(context: Any, wire: Any, kind: int) -> None:
+    theirs = context.socket(kind)
+    ours = wire(f"{LOCAL}:{theirs.bind_to_random_port(LOCAL)}")
+    until(lambda: (ours.receive(5), ours.why)[1])
+    assert "socket of type" in ours.why or "closed" in ours.why
+    assert not ours.ready
+
+
+def test_an_engine_that_wants_a_password(context: Any, wire: Any) -> None:
+    theirs, port = router(context, PLAIN_SERVER=1)
+    ours = wire(f"{LOCAL}:{port}")
+    until(lambda: (ours.receive(5), ours.why)[1])
+    assert "PLAIN" in ours.why or "closed" in ours.why  # whichever side sees it first
+    theirs.close()
+
+
+def test_subscriptions(context: Any, wire: Any) -> None:
+    theirs = context.socket(zmq.XPUB)
+    theirs.linger = 0
+    port = theirs.bind_to_random_port(LOCAL)
+    ours, all_ = wire(f"{LOCAL}:{port}", topic=b"pcm/1"), wire(f"{LOCAL}:{port}", topic=b"")
+    asked = sorted(until(lambda: (ours.receive(1), all_.receive(1), got(theirs))[2]) for _ in range(2))
+    assert asked == [[b"\x01"], [b"\x01pcm/1"]]
+    for topic in (b"pcm/2", b"pcm/1", b"status", b"pcm/12"):
+        theirs.send_multipart([topic, b"header", b"payload" * 5000])
+    topics = [until(lambda: ours.receive(5))[0] for _ in range(2)]
+    assert topics == [b"pcm/1", b"pcm/12"]
+    assert [until(lambda: all_.receive(5))[0] for _ in range(4)] == [b"pcm/2", b"pcm/1", b"status", b"pcm/12"]
+    assert ours.receive(50) is None
+    theirs.close()
+    until(lambda: (ours.receive(5), not ours.ready)[1])
+    theirs = context.socket(zmq.XPUB)
+    until(lambda: bound(theirs, port))
+    until(lambda: (ours.receive(20), got(theirs))[1])  # asks again by itself
+    theirs.close(0)
+
+
+def test_a_real_engine_welcomes_it(library: ctypes.CDLL, wire: Any) -> None:
+    config = EndpointConfig(address=f"{LOCAL}:*", publish=f"{LOCAL}:*")
+    with Server(FakeModel(), config=config, osc_port=0) as server:
+        ours = wire(server.ready.address)
+        hello, why = recode(library, [bytes(encode(Hello(client="c++", sample_rate=48000, channels=2))[0])])
+        assert not why
+        assert ours.send(hello)
+        reply = until(lambda: ours.receive(20))
+        welcome, _ = decode(recode(library, reply)[0])
+        assert isinstance(welcome, Welcome)
+        assert welcome.publish == server.ready.publish
+
+
+class Neighbour:
+    """A raw TCP server that does to each connection, by number, what it is told."""
+
+    def __init__(self, behave: Callable[[socket.socket, int], None]) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"{LOCAL}:{self._listener.getsockname()[1]}"
+        self.accepted_s: list[float] = []
+        self._behave = behave
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted_s.append(time.monotonic())
+            threading.Thread(target=self._one, args=(accepted, len(self.accepted_s) - 1), daemon=True).start()
+
+    def _one(self, accepted: socket.socket, number: int) -> None:
+        with accepted:
+            try:
+                self._behave(accepted, number)
+            except OSError:
+                return  # the other side has gone
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def wait_for_end(accepted: socket.socket) -> None:
+    while accepted.recv(65536):
+        pass
+
+
+def served(*chunks: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, int], None]:
+    def behave(accepted: socket.socket, _: int) -> None:
+        for chunk in chunks:
+            accepted.sendall(chunk)
+            time.sleep(pause_s)
+        wait_for_end(accepted)
+
+    return behave
+
+
+READY = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER"
+
+
+@pytest.mark.parametrize(
+    ("behave", "why"),
+    [
+        (served(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not speak ZMTP 3"),
+        (served(b"\xff" + bytes(7) + b"\x01\x7f\x01\x06"), "does not speak ZMTP 3"),  # ZMTP 2.0: a ROUTER
+        (served(b"\x05\0IDEN"), "does not speak ZMTP 3"),  # ZMTP 1.0
+        (served(random.Random(1).randbytes(100000)), "does not speak ZMTP 3"),
+        (served(GREETING, READY, random.Random(6).randbytes(100000)), ""),
+        (served(), "it says nothing"),
+        (served(GREETING), "it says nothing"),
+        (served(GREETING, READY[:-1]), "it says nothing"),
+        (lambda accepted, _: None, "closed"),
+    ],
+    ids=["ssh", "zmtp2", "zmtp1", "noise", "noise later", "silent", "no ready", "half ready", "closes"],
+)
+def test_bad_neighbours_are_left_and_tried_again(wire: Any, behave: Any, why: str) -> None:
+    with closing(Neighbour(behave)) as neighbour:
+        ours = wire(neighbour.address)
+        until(lambda: (ours.receive(20), len(neighbour.accepted_s) >= 2)[1])
+        assert why in ours.why or "lost" in ours.why or "closed" in ours.why
+        assert ours.why
+
+
+def test_attempts_come_less_and_less_often(wire: Any) -> None:
+    with closing(Neighbour(lambda accepted, _: None)) as neighbour:
+        ours = wire(neighbour.address)
+        until(lambda: (ours.receive(20), len(neighbour.accepted_s) >= 5)[1])
+        times = neighbour.accepted_s
+        gaps = [after - before for before, after in itertools.pairwise(times)]
+        assert all(gap >= least for gap, least in zip(gaps, (0.09, 0.19, 0.39, 0.49), strict=False))
+
+
+def test_an_engine_that_sends_a_byte_at_a_time(wire: Any) -> None:
+    def behave(accepted: socket.socket, _: int) -> None:
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in GREETING + READY + b"\x01\x06header\x00\x07payload" * 3:
+            accepted.sendall(bytes([byte]))
+        wait_for_end(accepted)
+
+    with closing(Neighbour(behave)) as neighbour:
+        ours = wire(neighbour.address)
+        assert [until(lambda: ours.receive(20)) for _ in range(3)] == [[b"header", b"payload"]] * 3
+
+
+def test_connections_cut_at_random_leave_only_whole_messages(context: Any, wire: Any) -> None:
+    """A relay that cuts every connection after some thousand bytes: losses, but nothing broken or out of order."""
+    theirs, port = router(context)
+    rng = random.Random(11)
+
+    def pump(source: socket.socket, sink: socket.socket, left: int) -> None:
+        while left > 0 and (data := source.recv(min(left, 1 + rng.randrange(4000)))):
+            sink.sendall(data)
+            left -= len(data)
+        for end in (source, sink):
+            end.shutdown(socket.SHUT_RDWR)
+
+    def behave(accepted: socket.socket, _: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            upward = threading.Thread(target=quietly, args=(pump, accepted, onward, rng.randrange(100, 60000)))
+            upward.start()
+            quietly(pump, onward, accepted, rng.randrange(100, 60000))
+            upward.join()
+
+    there: list[int] = []
+    back: list[int] = []
+    with closing(Neighbour(behave)) as relay:
+        ours = wire(relay.address)
+        count = 0
+
+        def go_on() -> bool:
+            nonlocal count
+            count += ours.send([b"%d" % count, b"%d," % count * 100])
+            while (message := got(theirs)) is not None:
+                identity, number, payload = message
+                assert (identity, payload) == (b"tester", number + b"," + (number + b",") * 99)
+                there.append(int(number))
+                theirs.send_multipart(message)
+            while (reply := ours.receive(1)) is not None:
+                assert reply[1] == reply[0] + b"," + (reply[0] + b",") * 99
+                back.append(int(reply[0]))
+            return len(relay.accepted_s) > 12
+
+        until(go_on)
+    for numbers in (there, back):
+        assert len(numbers) > 20
+        assert numbers == sorted(set(numbers))
+
+
+def quietly(pump: Callable[..., None], *arguments: Any) -> None:
+    try:
+        pump(*arguments)
+    except OSError:
+        return  # cut from the other side
+
+
+def test_no_signal_and_no_waiting_when_the_engine_drops_dead(context: Any, wire: Any) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGPIPE, lambda number, _: heard.append(number))
+    try:
+        with closing(Neighbour(lambda accepted, _: accepted.sendall(GREETING + READY))) as neighbour:
+            ours = wire(neighbour.address)
+            for _ in range(200):
+                ours.send([bytes(100000)])
+                ours.receive(1)
+            assert len(neighbour.accepted_s) >= 2
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+    assert not heard
+
+
+def test_a_name_that_cannot_be_looked_up_costs_no_time(library: ctypes.CDLL) -> None:
+    for _ in range(3):
+        with Wire(library, "tcp://there-is-no-such-host.invalid:9") as ours:
+            for _ in range(5):
+                begun = time.monotonic()
+                assert ours.receive(20) is None
+                assert time.monotonic() - begun < 1.0
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 1.0  # freed at once, whether or not the system still looks
