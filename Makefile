@@ -11,7 +11,7 @@ REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-realtime test-train test-plugin test-all lint format typecheck bench quality train-tiny train docs clean
+.PHONY: help demo test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-train: $(VENV)/.train-ready  ## the tests of training and export (installs 
 
 test-plugin: $(VENV)/.dev-ready  ## build the native plugin and test it (needs cmake, ninja, g++; see docs/plugin.md)
 	@$(PYTEST) tests/plugin -m 'plugin and not slow' --timeout 900 $(ARGS)
+
+fuzz: $(VENV)/.dev-ready  ## look longer for bytes that break the plugin's wire (SECONDS=300 for each part; needs clang)
+	@FUZZ_SECONDS=$(or $(SECONDS),300) $(PYTEST) tests/plugin/test_plugin_fuzz.py --timeout 0 $(ARGS)
 
 test-all: $(VENV)/.train-ready  ## every test there is
 	@$(PYTEST) --timeout 1800 $(ARGS)
