@@ -45,7 +45,40 @@ public:
     // Reader. Committed samples from read_end() on without a gap; 0 while nothing is due.
     int64_t lookahead_samples() const noexcept;
 
-    // The owner of this file adds the private part.
+private:
+    struct Cut {
+        int64_t position;
+        int32_t generation;
+    };
+    static constexpr size_t kMaxCuts = 25;  // pending at once; more are refused
+    struct Cuts {
+        std::array<Cut, kMaxCuts> entries;
+        size_t count;
+    };
+    struct Plane {  // samples and tags of one kind, committed or planned
+        Plane(int64_t capacity, int channels);
+        std::unique_ptr<std::atomic<float>[]> samples;
+        std::unique_ptr<std::atomic<int64_t>[]> tags;
+    };
+
+    void store(Plane& plane, int64_t position, const float* samples, int64_t count, int32_t generation) noexcept;
+    bool fetch(const Plane& plane, int64_t position, int32_t generation, float* sample) const noexcept;
+    void publish(const Cuts& cuts) noexcept;
+    Cuts published() const noexcept;
+    template <class Visit>
+    static void spans(const Cuts& cuts, int64_t start, int64_t stop, Visit&& visit);
+
+    const int64_t capacity_;
+    const int channels_;
+    Plane committed_, planned_;
+    Cuts cuts_;                              // the reader's own
+    mutable int64_t known_until_ = 0;        // reader: nothing due before it is uncommitted; spares look-ahead its past
+    std::atomic<uint32_t> cuts_version_{0};  // odd while the reader writes the shared table
+    std::array<std::atomic<int64_t>, kMaxCuts> shared_positions_{};
+    std::array<std::atomic<int32_t>, kMaxCuts> shared_generations_{};
+    std::atomic<size_t> shared_count_{0};
+    std::atomic<int64_t> read_end_{0};
+    std::atomic<int64_t> late_{0}, stale_{0}, early_{0}, missing_callbacks_{0}, missing_samples_{0};
 };
 
 }  // namespace attacca

@@ -1,0 +1,228 @@
+// See position_ring.hpp. A slot is a small seqlock: the writer empties its tag, stores the samples, then the tag; the
+// reader takes samples only where the tag says so before and after. The cut table crosses the other way, under a
+// version.
+#include "position_ring.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace attacca {
+
+namespace {
+
+constexpr int64_t kEmpty = -1;
+constexpr int kGenerationBits = 16;
+constexpr size_t kPastCuts = 8;  // kept, so that what comes late can be told from what was never due
+
+int64_t tag_of(int64_t position, int32_t generation) noexcept {
+    return (position << kGenerationBits) | (generation & 0xFFFF);
+}
+
+}  // namespace
+
+PositionRing::Plane::Plane(int64_t capacity, int channels)
+    : samples(new std::atomic<float>[static_cast<size_t>(capacity * channels)]),
+      tags(new std::atomic<int64_t>[static_cast<size_t>(capacity)]) {
+    for (int64_t i = 0; i < capacity * channels; ++i) samples[static_cast<size_t>(i)].store(0.0f);
+    for (int64_t i = 0; i < capacity; ++i) tags[static_cast<size_t>(i)].store(kEmpty);
+}
+
+PositionRing::PositionRing(int64_t capacity_samples, int channels)
+    : capacity_([&] {
+          if (capacity_samples < 1 || capacity_samples > int64_t{1} << 26)
+              throw std::invalid_argument("PositionRing capacity " + std::to_string(capacity_samples) +
+                                          " is outside 1..67108864");
+          return capacity_samples;
+      }()),
+      channels_([&] {
+          if (channels < 1 || channels > 8)
+              throw std::invalid_argument("PositionRing channels " + std::to_string(channels) + " is outside 1..8");
+          return channels;
+      }()),
+      committed_(capacity_, channels_),
+      planned_(capacity_, channels_),
+      cuts_{{{{0, kNothing}}}, 1} {
+    publish(cuts_);
+}
+
+int PositionRing::channels() const noexcept { return channels_; }
+int64_t PositionRing::capacity_samples() const noexcept { return capacity_; }
+int64_t PositionRing::read_end() const noexcept { return read_end_.load(std::memory_order_acquire); }
+
+RingCounters PositionRing::counters() const noexcept {
+    RingCounters counters;
+    counters.late_samples = late_.load(std::memory_order_relaxed);
+    counters.stale_samples = stale_.load(std::memory_order_relaxed);
+    counters.early_samples = early_.load(std::memory_order_relaxed);
+    counters.missing_callbacks = missing_callbacks_.load(std::memory_order_relaxed);
+    counters.missing_samples = missing_samples_.load(std::memory_order_relaxed);
+    return counters;
+}
+
+// Visits [start, stop) split at the cuts: (start, stop, generation). Before the first cut nothing is due.
+template <class Visit>
+void PositionRing::spans(const Cuts& cuts, int64_t start, int64_t stop, Visit&& visit) {
+    const int64_t first = cuts.entries[0].position;
+    if (start < std::min(first, stop)) visit(start, std::min(first, stop), kNothing);
+    for (size_t i = 0; i < cuts.count; ++i) {
+        const int64_t until = i + 1 < cuts.count ? cuts.entries[i + 1].position : stop;
+        const int64_t low = std::max(cuts.entries[i].position, start), high = std::min(until, stop);
+        if (low < high) visit(low, high, cuts.entries[i].generation);
+    }
+}
+
+int64_t PositionRing::write(int64_t position, const float* samples, int64_t count, bool committed,
+                            int32_t generation) noexcept {
+    const Cuts cuts = published();
+    const int64_t read = read_end(), end = position + count;
+    const int64_t last = std::min(end, read + capacity_);
+    const auto add = [](std::atomic<int64_t>& counter, int64_t amount) {
+        counter.fetch_add(amount, std::memory_order_relaxed);
+    };
+    add(early_, std::min(std::max<int64_t>(end - last, 0), count));
+    int64_t kept = 0;
+    Plane& plane = committed ? committed_ : planned_;
+    spans(cuts, position, last, [&](int64_t start, int64_t stop, int32_t due) {
+        const int64_t first = std::min(std::max(start, read), stop);
+        if (due != generation || generation == kNothing) {
+            add(stale_, stop - start);
+            return;
+        }
+        if (committed) add(late_, first - start);
+        store(plane, first, samples + (first - position) * channels_, stop - first, generation);
+        kept += stop - first;
+    });
+    return kept;
+}
+
+void PositionRing::store(Plane& plane, int64_t position, const float* samples, int64_t count,
+                         int32_t generation) noexcept {
+    for (int64_t done = 0; done < count;) {
+        const int64_t slot = (position + done) % capacity_, part = std::min(count - done, capacity_ - slot);
+        std::atomic<int64_t>* tags = plane.tags.get() + slot;
+        std::atomic<float>* to = plane.samples.get() + slot * channels_;
+        const float* from = samples + done * channels_;
+        for (int64_t i = 0; i < part; ++i) tags[i].store(kEmpty, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+        for (int64_t i = 0; i < part * channels_; ++i) to[i].store(from[i], std::memory_order_relaxed);
+        for (int64_t i = 0; i < part; ++i)
+            tags[i].store(tag_of(position + done + i, generation), std::memory_order_release);
+        done += part;
+    }
+}
+
+bool PositionRing::fetch(const Plane& plane, int64_t position, int32_t generation, float* sample) const noexcept {
+    const int64_t slot = position % capacity_, wanted = tag_of(position, generation);
+    const std::atomic<int64_t>& tag = plane.tags[static_cast<size_t>(slot)];
+    if (tag.load(std::memory_order_acquire) != wanted) return false;
+    const std::atomic<float>* from = plane.samples.get() + slot * channels_;
+    for (int channel = 0; channel < channels_; ++channel)
+        sample[channel] = from[channel].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return tag.load(std::memory_order_relaxed) == wanted;
+}
+
+void PositionRing::read(int64_t position, int64_t count, float* samples, Source* sources,
+                        int32_t* generations) noexcept {
+    int64_t missing = 0;
+    spans(cuts_, position, position + count, [&](int64_t start, int64_t stop, int32_t generation) {
+        for (int64_t at = start; at < stop; ++at) {
+            const int64_t index = at - position;
+            float* sample = samples + index * channels_;
+            generations[index] = generation;
+            if (generation == kNothing) {
+                sources[index] = Source::idle;
+            } else if (fetch(committed_, at, generation, sample)) {
+                sources[index] = Source::committed;
+                continue;
+            } else if (fetch(planned_, at, generation, sample)) {
+                sources[index] = Source::planned;
+                continue;
+            } else {
+                sources[index] = Source::missing;
+                ++missing;
+            }
+            std::fill(sample, sample + channels_, 0.0f);
+        }
+    });
+    read_end_.store(position + count, std::memory_order_release);
+    if (missing > 0) {
+        missing_callbacks_.fetch_add(1, std::memory_order_relaxed);
+        missing_samples_.fetch_add(missing, std::memory_order_relaxed);
+    }
+    size_t past = 0;
+    while (cuts_.count - past > kPastCuts && cuts_.entries[past + kPastCuts].position <= position + count) ++past;
+    if (past > 0) {
+        std::copy(cuts_.entries.begin() + static_cast<std::ptrdiff_t>(past),
+                  cuts_.entries.begin() + static_cast<std::ptrdiff_t>(cuts_.count), cuts_.entries.begin());
+        cuts_.count -= past;
+        publish(cuts_);
+    }
+}
+
+bool PositionRing::cut(int64_t position, int32_t generation) noexcept {
+    position = std::max(position, read_end_.load(std::memory_order_relaxed));
+    size_t kept = 0;
+    while (kept < cuts_.count && cuts_.entries[kept].position < position) ++kept;
+    if (kept >= kMaxCuts - 1) return false;
+    cuts_.entries[kept] = {position, generation};
+    cuts_.count = kept + 1;
+    known_until_ = std::min(known_until_, position);
+    publish(cuts_);
+    return true;
+}
+
+int64_t PositionRing::committed_until(int64_t position, int64_t limit) const noexcept {
+    int64_t found = limit;
+    spans(cuts_, position, limit, [&](int64_t start, int64_t stop, int32_t generation) {
+        if (generation == kNothing || found < limit) return;
+        for (int64_t at = start; at < stop; ++at) {
+            const std::atomic<int64_t>& tag = committed_.tags[static_cast<size_t>(at % capacity_)];
+            if (tag.load(std::memory_order_acquire) != tag_of(at, generation)) {
+                found = at;
+                return;
+            }
+        }
+    });
+    return found;
+}
+
+int64_t PositionRing::lookahead_samples() const noexcept {
+    const int64_t start = read_end_.load(std::memory_order_relaxed), stop = start + capacity_;
+    int64_t limit = stop;
+    spans(cuts_, start, stop, [&](int64_t low, int64_t, int32_t generation) {
+        if (generation == kNothing) limit = std::min(limit, low);
+    });
+    known_until_ = std::max(start, std::min(known_until_, limit));
+    known_until_ = committed_until(known_until_, limit);
+    return known_until_ - start;
+}
+
+void PositionRing::publish(const Cuts& cuts) noexcept {
+    const uint32_t version = cuts_version_.load(std::memory_order_relaxed);
+    cuts_version_.store(version + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    for (size_t i = 0; i < cuts.count; ++i) {
+        shared_positions_[i].store(cuts.entries[i].position, std::memory_order_relaxed);
+        shared_generations_[i].store(cuts.entries[i].generation, std::memory_order_relaxed);
+    }
+    shared_count_.store(cuts.count, std::memory_order_relaxed);
+    cuts_version_.store(version + 2, std::memory_order_release);
+}
+
+PositionRing::Cuts PositionRing::published() const noexcept {
+    for (;;) {
+        const uint32_t version = cuts_version_.load(std::memory_order_acquire);
+        Cuts cuts;
+        cuts.count = std::min(shared_count_.load(std::memory_order_relaxed), kMaxCuts);
+        for (size_t i = 0; i < cuts.count; ++i) {
+            cuts.entries[i].position = shared_positions_[i].load(std::memory_order_relaxed);
+            cuts.entries[i].generation = shared_generations_[i].load(std::memory_order_relaxed);
+        }
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (version % 2 == 0 && cuts_version_.load(std::memory_order_relaxed) == version && cuts.count > 0) return cuts;
+    }
+}
+
+}  // namespace attacca
