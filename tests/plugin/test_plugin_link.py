@@ -1,13 +1,10 @@
-"""The plugin's links over real sockets: against libzmq's ROUTER and PUB, and against all kinds of bad peers."""
+"""The plugin's links against libzmq: both ways, largest messages, slow readers, restarts, topics, heartbeats."""
 
 from __future__ import annotations
 
 import ctypes
-import itertools
 import random
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -15,6 +12,7 @@ from typing import Any
 
 import pytest
 import zmq
+from link_peers import LOCAL, bound, got, router, until
 from native_wire import Frames, Wire, declare, recode
 
 from attacca.bridge.endpoints import EndpointConfig
@@ -24,10 +22,7 @@ from attacca.engine.fake import FakeModel
 
 pytestmark = pytest.mark.plugin
 
-LOCAL = "tcp://127.0.0.1"
-PATIENCE_S = 15.0
 QUEUED_MESSAGES = 1024
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 
 
 @pytest.fixture(scope="module")
@@ -46,40 +41,6 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 def wire(library: ctypes.CDLL) -> Iterator[Callable[..., Wire]]:
     with ExitStack() as stack:
         yield lambda address, **how: stack.enter_context(Wire(library, address, **how))
-
-
-def router(context: zmq.Context[zmq.Socket[bytes]], port: int = 0, **options: int) -> tuple[Any, int]:
-    made = context.socket(zmq.ROUTER)
-    made.linger = 0
-    made.setsockopt(zmq.ROUTER_HANDOVER, 1)
-    for name, value in options.items():
-        made.setsockopt(getattr(zmq, name), value)
-    if port == 0:
-        return made, made.bind_to_random_port(LOCAL)
-    until(lambda: bound(made, port))
-    return made, port
-
-
-def bound(made: Any, port: int) -> bool:
-    try:
-        made.bind(f"{LOCAL}:{port}")
-    except zmq.ZMQError:  # the one before is still letting go
-        return False
-    return True
-
-
-def until(done: Callable[[], Any]) -> Any:
-    """Calls again and again until something comes of it."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if result := done():
-            return result
-        time.sleep(0.001)
-    raise AssertionError("it did not come about in time")
-
-
-def got(made: Any) -> Frames | None:
-    return made.recv_multipart() if made.poll(0) else None
 
 
 def exchanged(ours: Wire, theirs: Any, note: bytes = b"") -> None:
@@ -269,173 +230,3 @@ def test_a_real_engine_welcomes_it(library: ctypes.CDLL, wire: Any) -> None:
         welcome, _ = decode(recode(library, reply)[0])
         assert isinstance(welcome, Welcome)
         assert welcome.publish == server.ready.publish
-
-
-class Neighbour:
-    """A raw TCP server that does to each connection, by number, what it is told."""
-
-    def __init__(self, behave: Callable[[socket.socket, int], None]) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"{LOCAL}:{self._listener.getsockname()[1]}"
-        self.accepted_s: list[float] = []
-        self._behave = behave
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                accepted, _ = self._listener.accept()
-            except OSError:
-                return
-            self.accepted_s.append(time.monotonic())
-            threading.Thread(target=self._one, args=(accepted, len(self.accepted_s) - 1), daemon=True).start()
-
-    def _one(self, accepted: socket.socket, number: int) -> None:
-        with accepted:
-            try:
-                self._behave(accepted, number)
-            except OSError:
-                return  # the other side has gone
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
-def wait_for_end(accepted: socket.socket) -> None:
-    while accepted.recv(65536):
-        pass
-
-
-def served(*chunks: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, int], None]:
-    def behave(accepted: socket.socket, _: int) -> None:
-        for chunk in chunks:
-            accepted.sendall(chunk)
-            time.sleep(pause_s)
-        wait_for_end(accepted)
-
-    return behave
-
-
-READY = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER"
-
-
-@pytest.mark.parametrize(
-    ("behave", "why"),
-    [
-        (served(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not speak ZMTP 3"),
-        (served(b"\xff" + bytes(7) + b"\x01\x7f\x01\x06"), "does not speak ZMTP 3"),  # ZMTP 2.0: a ROUTER
-        (served(b"\x05\0IDEN"), "does not speak ZMTP 3"),  # ZMTP 1.0
-        (served(random.Random(1).randbytes(100000)), "does not speak ZMTP 3"),
-        (served(GREETING, READY, random.Random(6).randbytes(100000)), ""),
-        (served(), "it says nothing"),
-        (served(GREETING), "it says nothing"),
-        (served(GREETING, READY[:-1]), "it says nothing"),
-        (lambda accepted, _: None, "closed"),
-    ],
-    ids=["ssh", "zmtp2", "zmtp1", "noise", "noise later", "silent", "no ready", "half ready", "closes"],
-)
-def test_bad_neighbours_are_left_and_tried_again(wire: Any, behave: Any, why: str) -> None:
-    with closing(Neighbour(behave)) as neighbour:
-        ours = wire(neighbour.address)
-        until(lambda: (ours.receive(20), len(neighbour.accepted_s) >= 2)[1])
-        assert why in ours.why or "lost" in ours.why or "closed" in ours.why
-        assert ours.why
-
-
-def test_attempts_come_less_and_less_often(wire: Any) -> None:
-    with closing(Neighbour(lambda accepted, _: None)) as neighbour:
-        ours = wire(neighbour.address)
-        until(lambda: (ours.receive(20), len(neighbour.accepted_s) >= 5)[1])
-        times = neighbour.accepted_s
-        gaps = [after - before for before, after in itertools.pairwise(times)]
-        assert all(gap >= least for gap, least in zip(gaps, (0.09, 0.19, 0.39, 0.49), strict=False))
-
-
-def test_an_engine_that_sends_a_byte_at_a_time(wire: Any) -> None:
-    def behave(accepted: socket.socket, _: int) -> None:
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in GREETING + READY + b"\x01\x06header\x00\x07payload" * 3:
-            accepted.sendall(bytes([byte]))
-        wait_for_end(accepted)
-
-    with closing(Neighbour(behave)) as neighbour:
-        ours = wire(neighbour.address)
-        assert [until(lambda: ours.receive(20)) for _ in range(3)] == [[b"header", b"payload"]] * 3
-
-
-def test_connections_cut_at_random_leave_only_whole_messages(context: Any, wire: Any) -> None:
-    """A relay that cuts every connection after some thousand bytes: losses, but nothing broken or out of order."""
-    theirs, port = router(context)
-    rng = random.Random(11)
-
-    def pump(source: socket.socket, sink: socket.socket, left: int) -> None:
-        while left > 0 and (data := source.recv(min(left, 1 + rng.randrange(4000)))):
-            sink.sendall(data)
-            left -= len(data)
-        for end in (source, sink):
-            end.shutdown(socket.SHUT_RDWR)
-
-    def behave(accepted: socket.socket, _: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as onward:
-            upward = threading.Thread(target=quietly, args=(pump, accepted, onward, rng.randrange(100, 60000)))
-            upward.start()
-            quietly(pump, onward, accepted, rng.randrange(100, 60000))
-            upward.join()
-
-    there: list[int] = []
-    back: list[int] = []
-    with closing(Neighbour(behave)) as relay:
-        ours = wire(relay.address)
-        count = 0
-
-        def go_on() -> bool:
-            nonlocal count
-            count += ours.send([b"%d" % count, b"%d," % count * 100])
-            while (message := got(theirs)) is not None:
-                identity, number, payload = message
-                assert (identity, payload) == (b"tester", number + b"," + (number + b",") * 99)
-                there.append(int(number))
-                theirs.send_multipart(message)
-            while (reply := ours.receive(1)) is not None:
-                assert reply[1] == reply[0] + b"," + (reply[0] + b",") * 99
-                back.append(int(reply[0]))
-            return len(relay.accepted_s) > 12
-
-        until(go_on)
-    for numbers in (there, back):
-        assert len(numbers) > 20
-        assert numbers == sorted(set(numbers))
-
-
-def quietly(pump: Callable[..., None], *arguments: Any) -> None:
-    try:
-        pump(*arguments)
-    except OSError:
-        return  # cut from the other side
-
-
-def test_no_signal_and_no_waiting_when_the_engine_drops_dead(context: Any, wire: Any) -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGPIPE, lambda number, _: heard.append(number))
-    try:
-        with closing(Neighbour(lambda accepted, _: accepted.sendall(GREETING + READY))) as neighbour:
-            ours = wire(neighbour.address)
-            for _ in range(200):
-                ours.send([bytes(100000)])
-                ours.receive(1)
-            assert len(neighbour.accepted_s) >= 2
-    finally:
-        signal.signal(signal.SIGPIPE, before)
-    assert not heard
-
-
-def test_a_name_that_cannot_be_looked_up_costs_no_time(library: ctypes.CDLL) -> None:
-    for _ in range(3):
-        with Wire(library, "tcp://there-is-no-such-host.invalid:9") as ours:
-            for _ in range(5):
-                begun = time.monotonic()
-                assert ours.receive(20) is None
-                assert time.monotonic() - begun < 1.0
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 1.0  # freed at once, whether or not the system still looks
