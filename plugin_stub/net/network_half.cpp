@@ -110,7 +110,10 @@ void NetworkHalf::State::start_over() {
 int NetworkHalf::State::pump(int timeout_ms) {
     const double now = clock_s();
     // What this thread itself overslept is not the engine's silence.
-    if (welcome && now - turn_s > heartbeat_s()) heard_s = std::max(heard_s, now - heartbeat_s());
+    if (welcome && now - turn_s > heartbeat_s()) {
+        heard_s = std::max(heard_s, now - heartbeat_s());
+        moved_s = std::max(moved_s, now - heartbeat_s());
+    }
     turn_s = now;
     keep_alive();
     intake.pass_notes();
