@@ -8,7 +8,7 @@ and a reading r of a host that floors to ticks allows c in [r, r + tick) less th
 has is not told, so a set of tick lengths is carried, and one case without ticks (LV2's float32 beats); a length is
 given up when a reading lies off its grid, or when its interval is empty while another's is not. Rounding to the
 nearest tick moves the interval by half a tick and cannot be told from flooring but by the law through frame 0 =
-ppq 0, which is taken wherever every reading allows it.
+ppq 0, which is taken wherever every reading allows it; what it showed of the host is remembered.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class BarClock:
         self._last_position = 0
         self._fit: _Fit | None = None
         self._excluded: set[int] = set()
+        self._rounds = False  # the host rounds to the nearest tick: known once the law through frame 0 has shown it
 
     def block(self, position: int, host: HostTime) -> Reading:
         """What the host meant by `host` for the block that begins at `position`."""
@@ -170,8 +171,7 @@ class BarClock:
         speed = decimal(host.bpm) / (60 * self.sample_rate)  # quarters per sample
         fit = self._take_in(position, host, speed)
         linear = position * speed
-        through_zero = fit.frame * speed - linear if fit.frame_told else None
-        index, offset = _choice(fit, through_zero, Fraction(4, host.meter_den))
+        index, offset = self._choose(fit, fit.frame * speed - linear, Fraction(4, host.meter_den))
         low, high = fit.intervals[index]
         refined = replace(host, ppq=float(offset + linear))
         return replace(
@@ -216,6 +216,29 @@ class BarClock:
         )
         return self._fit
 
+    def _choose(self, fit: _Fit, through_zero: Fraction, beat_quarters: Fraction) -> tuple[int, Fraction]:
+        """Which interval is believed, and c: through frame 0 if any allows it, else the most usual one's middle."""
+
+        def allows(index: int, *, rounds: bool) -> bool:
+            ticks_per_beat = _USUAL if index == NO_TICKS else TICKS_PER_BEAT[index]
+            if not fit.frame_told or (ticks_per_beat < _USUAL and fit.readings < _SETTLED):
+                return False
+            moved = _half_tick(index, beat_quarters) if rounds else Fraction(0)
+            low, high = fit.intervals[index]
+            return low - moved <= through_zero <= high - moved
+
+        for rounds in (False, True):
+            for index in sorted(fit.intervals):
+                if allows(index, rounds=rounds):
+                    if fit.readings >= _SETTLED and not (
+                        allows(index, rounds=False) and allows(index, rounds=True)
+                    ):
+                        self._rounds = rounds
+                    return index, through_zero
+        index = min(fit.intervals)
+        middle = sum(fit.intervals[index], Fraction(0)) / 2
+        return index, middle - _half_tick(index, beat_quarters) if self._rounds else middle
+
     def _give_up_grids(self, beats: Fraction, noise_beats: Fraction) -> None:
         """Ticks that this reading does not lie on are not the host's, for good; unless nothing would be left."""
         off = set()
@@ -242,6 +265,10 @@ def _holding(host: HostTime) -> HostTime:
     return replace(host, bar_start_ppq=float(Fraction(host.bar_start_ppq) + math.floor(phase / length) * length))
 
 
+def _half_tick(index: int, beat_quarters: Fraction) -> Fraction:
+    return Fraction(0) if index == NO_TICKS else beat_quarters / (2 * TICKS_PER_BEAT[index])
+
+
 def _intersected(
     before: dict[int, tuple[Fraction, Fraction]], now: dict[int, tuple[Fraction, Fraction]], widening: Fraction
 ) -> dict[int, tuple[Fraction, Fraction]]:
@@ -252,19 +279,3 @@ def _intersected(
         if low <= high:
             both[index] = (low, high)
     return both
-
-
-def _choice(fit: _Fit, through_zero: Fraction | None, beat_quarters: Fraction) -> tuple[int, Fraction]:
-    """Which interval is believed, and c: through frame 0 if any allows it, else the middle of the most usual."""
-    if through_zero is not None:
-        for shift in (Fraction(0), Fraction(1, 2)):  # flooring, then rounding to the nearest
-            for index in sorted(fit.intervals):
-                ticks_per_beat = None if index == NO_TICKS else TICKS_PER_BEAT[index]
-                if ticks_per_beat is not None and ticks_per_beat < _USUAL and fit.readings < _SETTLED:
-                    continue
-                moved = Fraction(0) if ticks_per_beat is None else shift * beat_quarters / ticks_per_beat
-                low, high = fit.intervals[index]
-                if low - moved <= through_zero <= high - moved:
-                    return index, through_zero
-    index = min(fit.intervals)
-    return index, sum(fit.intervals[index], Fraction(0)) / 2

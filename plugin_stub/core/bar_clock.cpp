@@ -75,6 +75,10 @@ Wide beat_quarters(const HostTime& host) noexcept { return 4.0 / static_cast<dou
 
 }  // namespace
 
+Wide BarClock::half_tick(const HostTime& host, int index) noexcept {
+    return index == kNoTicks ? Wide{} : beat_quarters(host) * 0.5 / kTicksPerBeat[index];
+}
+
 BarClock::BarClock(double sample_rate) noexcept : sample_rate_(sample_rate) { reset(); }
 
 void BarClock::reset() noexcept {
@@ -82,6 +86,7 @@ void BarClock::reset() noexcept {
     last_position_ = 0;
     fit_ = Fit{};
     for (bool& excluded : excluded_) excluded = false;
+    rounds_ = false;
 }
 
 BarClockReading BarClock::block(int64_t position, const HostTime& host) noexcept {
@@ -137,7 +142,7 @@ Wide BarClock::quarters_per_sample(double bpm) const noexcept {
 void BarClock::refine(int64_t position, BarClockReading& reading) noexcept {
     const Wide speed = quarters_per_sample(reading.host.bpm);
     take_in(position, reading.host, speed);
-    const Choice choice = choose(position, speed);
+    const Choice choice = choose((wide_of(fit_.host.frame) - wide_of(position)) * speed);
     const Interval& interval = fit_.intervals[choice.index];
     reading.host.ppq = (choice.offset + wide_of(position) * speed).value();
     hold(reading.host);
@@ -206,25 +211,30 @@ void BarClock::give_up_grids(Wide beats, Wide noise_beats) noexcept {
     fit_.begun = false;
 }
 
+bool BarClock::allows(int index, bool rounds, Wide through_zero) const noexcept {
+    const Interval& interval = fit_.intervals[index];
+    if (!interval.open || !fit_.frame_told) return false;
+    const bool long_ticks = index != kNoTicks && kTicksPerBeat[index] < kUsualTicks;
+    if (long_ticks && fit_.readings < kSettledReadings) return false;
+    const Wide moved = rounds ? half_tick(fit_.host, index) : Wide{};
+    return !(through_zero < interval.low - moved) && !(interval.high - moved < through_zero);
+}
+
 // Which interval is believed, and c: through frame 0 if any allows it, else the middle of the most usual.
-BarClock::Choice BarClock::choose(int64_t position, Wide speed) const noexcept {
-    const Wide through_zero = (wide_of(fit_.host.frame) - wide_of(position)) * speed;
-    for (const double shift : {0.0, 0.5}) {  // flooring, then rounding to the nearest
-        if (!fit_.frame_told) break;
+BarClock::Choice BarClock::choose(Wide through_zero) noexcept {
+    for (const bool rounds : {false, true}) {
         for (int i = 0; i < kCases; ++i) {
-            const Interval& interval = fit_.intervals[i];
-            if (!interval.open) continue;
-            const bool long_ticks = i != kNoTicks && kTicksPerBeat[i] < kUsualTicks;
-            if (long_ticks && fit_.readings < kSettledReadings) continue;
-            const Wide moved = i == kNoTicks ? Wide{} : beat_quarters(fit_.host) * shift / kTicksPerBeat[i];
-            if (through_zero < interval.low - moved || interval.high - moved < through_zero) continue;
+            if (!allows(i, rounds, through_zero)) continue;
+            const bool either = allows(i, false, through_zero) && allows(i, true, through_zero);
+            if (fit_.readings >= kSettledReadings && !either) rounds_ = rounds;
             return Choice{i, through_zero};
         }
     }
     int first = 0;
     while (first < kNoTicks && !fit_.intervals[first].open) ++first;
     const Interval& interval = fit_.intervals[first];
-    return Choice{first, (interval.low + interval.high) * 0.5};
+    const Wide middle = (interval.low + interval.high) * 0.5;
+    return Choice{first, rounds_ ? middle - half_tick(fit_.host, first) : middle};
 }
 
 }  // namespace attacca

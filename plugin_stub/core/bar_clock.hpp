@@ -65,13 +65,16 @@ private:
     void take_in(int64_t position, const HostTime& host, Wide speed) noexcept;
     bool follows(int64_t position, const HostTime& host, bool told) const noexcept;
     void give_up_grids(Wide beats, Wide noise_beats) noexcept;
-    Choice choose(int64_t position, Wide speed) const noexcept;
+    static Wide half_tick(const HostTime& host, int index) noexcept;
+    bool allows(int index, bool rounds, Wide through_zero) const noexcept;
+    Choice choose(Wide through_zero) noexcept;
 
     double sample_rate_;
     HostTime last_;
     int64_t last_position_{0};
     Fit fit_;
     bool excluded_[kCases]{};
+    bool rounds_{false};  // the host rounds to the nearest tick: known once the law through frame 0 has shown it
 };
 
 }  // namespace attacca
