@@ -12,8 +12,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstBackOff{100}, kLongestBackOff{500};  // music is back within a bar
-constexpr milliseconds kConnectTimeout{2000};    // per endpoint
-constexpr milliseconds kHandshakeTimeout{2000};  // a peer that accepts and says nothing
+constexpr milliseconds kConnectTimeout{2000};                     // per endpoint
+constexpr milliseconds kHandshakeTimeout{2000};                   // a peer that accepts and says nothing
 constexpr milliseconds kLookUpPoll{5};
 constexpr size_t kMaxOutgoingMessages = 1024;
 constexpr size_t kMaxOutgoingBytes = size_t{16} << 20;

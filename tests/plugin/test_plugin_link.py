@@ -108,6 +108,17 @@ def test_what_is_said_before_the_engine_is_there_arrives(context: Any, wire: Any
     assert until(lambda: (ours.receive(5), got(theirs))[1]) == [b"tester", b"hello"]
 
 
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_an_engine_on_ipv6_alone(context: Any, wire: Any, host: str) -> None:
+    theirs = context.socket(zmq.ROUTER)
+    theirs.setsockopt(zmq.IPV6, 1)
+    try:
+        port = theirs.bind_to_random_port("tcp://[::1]")
+    except zmq.ZMQError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    exchanged(wire(f"tcp://{host}:{port}"), theirs)
+
+
 def test_a_reader_that_stops_and_goes_on(context: Any, wire: Any) -> None:
     theirs, port = router(context, RCVHWM=1, RCVBUF=4096)
     ours = wire(f"{LOCAL}:{port}")
