@@ -230,7 +230,7 @@ def test_the_header_compiles(tmp_path: Path) -> None:
         '#include "protocol.hpp"\nusing namespace attacca::protocol;\n'
         'static_assert(kParameters[parameter_index("solo")].plugin_only && parameter_index("sol") == -1);\n'
         'static_assert(kMeters[meter_index("state")].choices[1] == "armed");\n'
-        "static_assert(!kQuantumValues[1].bars && word_index(late::kAll, "wait") == 1);\n"
+        'static_assert(!kQuantumValues[1].bars && word_index(late::kAll, "wait") == 1);\n'
         "int main() { Trigger t; Chunk c; Status s;"
         " return t.bars == 4 && !c.last && !s.take && t.mode == mode::kContinue && Audio::has_payload ? 0 : 1; }\n"
     )
