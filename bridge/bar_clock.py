@@ -32,6 +32,7 @@ _FLOAT64: Final = Fraction(1, 2**51)
 _GRID_TICKS: Final = Fraction(1, 10**6)
 _BAR_SLACK: Final = Fraction(1, 10**6)  # of a bar: float noise in a host's bar start
 _SNAP_QUARTERS: Final = Fraction(1, 10**5)  # bar lines of a tick host lie on 64th notes, to this
+_LIE_S: Final = Fraction(1, 5)  # whole bars off for longer are a jump
 _MOST_PPQ: Final = 1e8  # a year and a half at 120 BPM
 _FREE_BPM: Final = 120.0
 
@@ -117,15 +118,16 @@ class BarClock:
         self._last_position = 0
         self._fit: _Fit | None = None
         self._excluded: set[int] = set()
+        self._lying_from: int | None = None  # about the number of the bar
         self._rounds = False  # the host rounds to the nearest tick: known once the law through frame 0 has shown it
 
     def block(self, position: int, host: HostTime) -> Reading:
         """What the host meant by `host` for the block that begins at `position`."""
         reading = self._sane(position, host)
         if reading.host.valid and host.tick_grid and host.playing and _is_ppq(host.ppq):
-            reading = self._refined(position, reading)
+            reading = self._refined(position, self._without_lie(position, reading))
         else:
-            self._fit = None
+            self._fit, self._lying_from = None, None
         self._last, self._last_position = reading.host, position
         return reading
 
@@ -166,6 +168,33 @@ class BarClock:
         passed = (position - self._last_position) * decimal(bpm) / (60 * self.sample_rate)
         return float(Fraction(self._last.ppq) + (passed if self._last.playing else 0))
 
+    def _without_lie(self, position: int, reading: Reading) -> Reading:
+        """Some hosts count a bar early or late: whole bars off, for a block or two, while `frame` goes on."""
+        host, lying_from, self._lying_from = reading.host, self._lying_from, None
+        lasts = lying_from is not None and position - lying_from >= _LIE_S * self.sample_rate
+        if lasts or not self._goes_on(position, host) or not self._frame_told(position, host):
+            return reading
+        length = host.bar_quarters
+        off = Fraction(host.ppq) - Fraction(self._continued(position, host.bpm))
+        bars = math.floor(off / length + Fraction(1, 2))
+        if bars == 0 or abs(off - bars * length) > Fraction(4, host.meter_den * min(TICKS_PER_BEAT)):
+            return reading
+        self._lying_from = position if lying_from is None else lying_from
+        ppq, bar = Fraction(host.ppq) - bars * length, Fraction(host.bar_start_ppq) - bars * length
+        return replace(reading, host=replace(host, ppq=float(ppq), bar_start_ppq=float(bar)), repaired_bar=True)
+
+    def _frame_told(self, position: int, host: HostTime) -> bool:
+        """Whether the host tells its song position, and not the same one again and again."""
+        fit = self._fit
+        return host.frame >= 0 and (fit is None or host.frame != fit.frame or position == fit.position)
+
+    def _goes_on(self, position: int, host: HostTime) -> bool:
+        """Whether this block follows from the one before: the same law, and no jump of the song position."""
+        fit, told = self._fit, self._frame_told(position, host)
+        if fit is None or (fit.law, fit.frame_told) != (_law(host), told):
+            return False
+        return not told or host.frame - fit.frame == position - fit.position
+
     def _refined(self, position: int, reading: Reading) -> Reading:
         host = reading.host
         speed = decimal(host.bpm) / (60 * self.sample_rate)  # quarters per sample
@@ -193,21 +222,16 @@ class BarClock:
             tick = Fraction(0) if index == NO_TICKS else Fraction(4, host.meter_den * TICKS_PER_BEAT[index])
             if index not in self._excluded:
                 allowed[index] = (offset - noise, offset + tick + noise)
-        law = (host.bpm, host.meter_num, host.meter_den)
-        fit = self._fit
-        stands = fit is not None and host.frame == fit.frame and position != fit.position
-        told = host.frame >= 0 and not stands
+        fit, told = self._fit, self._frame_told(position, host)
         survivors: dict[int, tuple[Fraction, Fraction]] = {}
         readings = 1
-        if fit is not None and (fit.law, fit.frame_told) == (law, told):
-            passed = position - fit.position
-            if not told or host.frame - fit.frame == passed:
-                survivors = _intersected(fit.intervals, allowed, _DRIFT * abs(passed) * speed)
+        if fit is not None and self._goes_on(position, host):
+            survivors = _intersected(fit.intervals, allowed, _DRIFT * abs(position - fit.position) * speed)
             if survivors:
                 readings = fit.readings + 1
                 self._excluded |= allowed.keys() - survivors.keys()
         self._fit = _Fit(
-            law=law,
+            law=_law(host),
             position=position,
             frame=host.frame,
             frame_told=told,
@@ -250,6 +274,10 @@ class BarClock:
         if len(self._excluded) > NO_TICKS:
             self._excluded = off
             self._fit = None
+
+
+def _law(host: HostTime) -> tuple[float, int, int]:
+    return host.bpm, host.meter_num, host.meter_den
 
 
 def _is_ppq(value: float) -> bool:

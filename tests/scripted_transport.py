@@ -38,7 +38,9 @@ class ScriptedHost:
     loop: tuple[Fraction, Fraction] | None = None
     grid_from: Fraction = Fraction(0)  # a bar line; the bars of the present meter count from it
     bar_lie: Fraction = Fraction(0)  # quarters that the host adds to its bar start
+    counts_early: bool = False  # the bar's number goes up one block too soon
     position: int = 0
+    last_count: int = 0
     broken: dict[str, float] = field(default_factory=dict)  # fields told wrong in this block
 
     @property
@@ -64,6 +66,10 @@ class ScriptedHost:
             beats = Fraction(math.floor(beats * self.ticks + half), self.ticks)
         if self.rounding == "float32":
             beats = Fraction(as_float32(float(beats)))
+        early = (
+            self.counts_early and beats * beat + self.last_count * self.bpm / (60 * self.rate) >= self.bar_quarters
+        )
+        start += self.bar_quarters * early
         bpm = float(self.bpm)
         host = HostTime(
             tick_grid=tick_grid,
@@ -79,7 +85,7 @@ class ScriptedHost:
         return HostTime(**(vars(host) | self.broken)) if self.broken else host
 
     def advance(self, count: int) -> None:
-        self.position += count
+        self.position, self.last_count = self.position + count, count
         if not self.playing:
             return
         self.frame += count

@@ -93,6 +93,8 @@ def scripts() -> Iterator[Script]:
         [(12, "locate", "9")],
     )
     yield "tick loop", tick, (9000,), 36, [(3, "loop", 1), (20, "loop", None), (28, "lie", "3")]
+    early = {"counts_early": True, "frame": 47990, "ppq": Fraction(47990 * 97, 60 * 48000)}
+    yield "bars counted early", tick | early, (9000, 1000), 40, [(20, "playing", False), (24, "playing", True)]
     yield "tick ramp", tick, (512,), 16, ramp
     yield "tick nonsense", tick, (5000,), 20, NONSENSE
 

@@ -8,6 +8,7 @@ namespace attacca {
 namespace {
 
 constexpr double kTicksPerBeat[] = {1920, 960, 480, 240, 192, 120, 96, 48, 24, 3840, 7680, 15360, 1000, 10000};
+constexpr double kFewestTicks = 24.0;
 constexpr double kUsualTicks =
     1920.0;  // a law through frame 0 may move the play head by longer ticks only when settled
 constexpr int64_t kSettledReadings = 4;
@@ -18,7 +19,8 @@ constexpr double kGridTicks = 1e-6;
 constexpr double kBarSlack = 1e-6;      // of a bar: float noise in a host's bar start
 constexpr double kSnapQuarters = 1e-5;  // bar lines of a tick host lie on 64th notes, to this
 constexpr double kLinesPerQuarter = 16.0;
-constexpr double kMostPpq = 1e8;  // a year and a half at 120 BPM
+constexpr double kLiesPerSecond = 5.0;  // whole bars off for longer are a jump
+constexpr double kMostPpq = 1e8;        // a year and a half at 120 BPM
 constexpr double kLeastBpm = 1.0, kMostBpm = 1000.0;
 constexpr double kFreeBpm = 120.0;
 constexpr double kFreeQuartersPerSecond = 2.0;
@@ -51,9 +53,13 @@ double snapped_line(double bar_start) noexcept {
     return std::fabs(bar_start - line) <= kSnapQuarters ? line : bar_start;
 }
 
+Wide beat_quarters(const HostTime& host) noexcept { return 4.0 / static_cast<double>(host.meter_den); }
+
+Wide bar_quarters(const HostTime& host) noexcept { return beat_quarters(host) * static_cast<double>(host.meter_num); }
+
 // Moves the bar start by whole bars if its bar does not hold the play head, float noise aside; says whether it did.
 bool hold(HostTime& host) noexcept {
-    const Wide length = Wide{4.0 * static_cast<double>(host.meter_num)} / Wide{static_cast<double>(host.meter_den)};
+    const Wide length = bar_quarters(host);
     const Wide phase = sum_of(host.ppq, -host.bar_start_ppq);
     const Wide slack = length * kBarSlack;
     if (!(phase < -slack) && phase < length + slack) return false;
@@ -71,8 +77,6 @@ HostTime free_clock(int64_t position, double sample_rate, bool non_realtime) noe
     return host;
 }
 
-Wide beat_quarters(const HostTime& host) noexcept { return 4.0 / static_cast<double>(host.meter_den); }
-
 }  // namespace
 
 Wide BarClock::half_tick(const HostTime& host, int index) noexcept {
@@ -86,15 +90,18 @@ void BarClock::reset() noexcept {
     last_position_ = 0;
     fit_ = Fit{};
     for (bool& excluded : excluded_) excluded = false;
+    lying_ = false;
     rounds_ = false;
 }
 
 BarClockReading BarClock::block(int64_t position, const HostTime& host) noexcept {
     BarClockReading reading = sane(position, host);
     if (host.valid && host.tick_grid && host.playing && is_ppq(host.ppq)) {
+        undo_lie(position, reading);
         refine(position, reading);
     } else {
         fit_.begun = false;
+        lying_ = false;
     }
     last_ = reading.host;
     last_position_ = position;
@@ -139,6 +146,24 @@ Wide BarClock::quarters_per_sample(double bpm) const noexcept {
     return decimal_of(bpm) / product_of(kSecondsPerMinute, sample_rate_);
 }
 
+// Some hosts count a bar too early or too late: whole bars off, for a block or two, while `frame` goes on.
+void BarClock::undo_lie(int64_t position, BarClockReading& reading) noexcept {
+    HostTime& host = reading.host;
+    const bool lied = lying_;
+    lying_ = false;
+    if (lied && static_cast<double>(position - lying_from_) * kLiesPerSecond >= sample_rate_) return;
+    if (!goes_on(position, host) || !frame_told(position, host)) return;
+    const Wide length = bar_quarters(host);
+    const Wide off = sum_of(host.ppq, -continued(position, host.bpm));
+    const Wide bars = floor_of(off / length + 0.5);
+    if (bars.hi == 0.0 || absolute(off - bars * length) > beat_quarters(host) / kFewestTicks) return;
+    lying_ = true;
+    if (!lied) lying_from_ = position;
+    host.ppq = (Wide{host.ppq} - bars * length).value();
+    host.bar_start_ppq = (Wide{host.bar_start_ppq} - bars * length).value();
+    reading.repaired_bar = true;
+}
+
 void BarClock::refine(int64_t position, BarClockReading& reading) noexcept {
     const Wide speed = quarters_per_sample(reading.host.bpm);
     take_in(position, reading.host, speed);
@@ -158,9 +183,8 @@ void BarClock::take_in(int64_t position, const HostTime& host, Wide speed) noexc
     const Wide noise = noise_beats * beat + product_of(std::fabs(host.ppq), kFloat64);
     give_up_grids(beats, noise_beats);
 
-    const bool stands = fit_.begun && host.frame == fit_.host.frame && position != fit_.position;
-    const bool told = host.frame >= 0 && !stands;
-    const bool on = follows(position, host, told);
+    const bool told = frame_told(position, host);
+    const bool on = goes_on(position, host);
     const Wide widening = absolute(wide_of(position) - wide_of(fit_.position)) * speed / kDriftInverse;
     const Wide offset = Wide{host.ppq} - wide_of(position) * speed;
     Interval allowed[kCases], both[kCases];
@@ -188,8 +212,15 @@ void BarClock::take_in(int64_t position, const HostTime& host, Wide speed) noexc
     fit_.frame_told = told;
 }
 
-bool BarClock::follows(int64_t position, const HostTime& host, bool told) const noexcept {
+// Whether the host tells its song position, and not the same one again and again.
+bool BarClock::frame_told(int64_t position, const HostTime& host) const noexcept {
+    return host.frame >= 0 && (!fit_.begun || host.frame != fit_.host.frame || position == fit_.position);
+}
+
+// Whether this block follows from the one before: the same law, and no jump of the song position.
+bool BarClock::goes_on(int64_t position, const HostTime& host) const noexcept {
     const HostTime& last = fit_.host;
+    const bool told = frame_told(position, host);
     if (!fit_.begun || told != fit_.frame_told) return false;
     if (host.bpm != last.bpm || host.meter_num != last.meter_num || host.meter_den != last.meter_den) return false;
     return !told || host.frame - last.frame == position - fit_.position;

@@ -63,7 +63,9 @@ private:
     Wide quarters_per_sample(double bpm) const noexcept;
     void refine(int64_t position, BarClockReading& reading) noexcept;
     void take_in(int64_t position, const HostTime& host, Wide speed) noexcept;
-    bool follows(int64_t position, const HostTime& host, bool told) const noexcept;
+    void undo_lie(int64_t position, BarClockReading& reading) noexcept;
+    bool frame_told(int64_t position, const HostTime& host) const noexcept;
+    bool goes_on(int64_t position, const HostTime& host) const noexcept;
     void give_up_grids(Wide beats, Wide noise_beats) noexcept;
     static Wide half_tick(const HostTime& host, int index) noexcept;
     bool allows(int index, bool rounds, Wide through_zero) const noexcept;
@@ -74,6 +76,8 @@ private:
     int64_t last_position_{0};
     Fit fit_;
     bool excluded_[kCases]{};
+    bool lying_{false};  // about the number of the bar
+    int64_t lying_from_{0};
     bool rounds_{false};  // the host rounds to the nearest tick: known once the law through frame 0 has shown it
 };
 

@@ -68,6 +68,7 @@ hosts = st.fixed_dictionaries(
         "ppq": ppqs,
         "frame": st.integers(0, 10**9),
         "tells_frame": st.booleans(),
+        "counts_early": st.booleans(),
         "ticks": st.sampled_from([0, 0, 1920, 1920, 960, 480, 96, 3840]),
         "rounding": st.sampled_from(["floor", "floor", "round", "float32"]),
     }
@@ -241,7 +242,7 @@ def test_what_the_law_through_frame_0_showed_of_the_rounding_is_remembered(libra
 @given(fields=hosts, sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=30))
 @settings(deadline=None, max_examples=50)
 def test_exact_hosts_come_out_bit_identical(library: ctypes.CDLL, fields: dict[str, Any], sizes: list[int]) -> None:
-    host = ScriptedHost(**(fields | {"ticks": 0, "rounding": "floor"}))
+    host = ScriptedHost(**(fields | {"ticks": 0, "rounding": "floor", "counts_early": False}))
     clock = NativeClock(library, host.rate)
     for size in sizes:
         told = host.told()
@@ -249,6 +250,20 @@ def test_exact_hosts_come_out_bit_identical(library: ctypes.CDLL, fields: dict[s
         assert reading.host == told
         assert (reading.refined, reading.repaired_bar, reading.uncertainty_samples) == (False, False, 0.0)
         host.advance(size)
+
+
+@pytest.mark.parametrize("sizes", BLOCKS[1:])
+def test_a_bar_counted_a_block_too_early_is_no_jump(library: ctypes.CDLL, sizes: tuple[int, ...]) -> None:
+    host = ScriptedHost(rate=8000, bpm=Fraction(180), meter=(7, 8), ticks=1920, counts_early=True)
+    time, repaired = NativeTime(library, host.rate), 0
+    while host.position < 100000:
+        true = host.ppq
+        row = time.block(host.position, host.told())
+        assert row[0] == ("held" if host.position else "first")
+        assert abs(row[7] - float(true)) < 1e-9
+        repaired += row[5]
+        host.advance(sizes[host.position % len(sizes)])
+    assert repaired >= 8  # of 10 bars: blocks below a tick may never be early
 
 
 def test_a_tempo_ramp_is_followed_block_by_block(library: ctypes.CDLL) -> None:
