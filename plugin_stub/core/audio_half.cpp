@@ -47,6 +47,7 @@ struct AudioHalf::State {
     void hear_midi(const MidiEvent& event, int64_t at) noexcept;
     void act(Keyboard::Act act, uint8_t velocity, int64_t at) noexcept;
     void follow(int64_t at) noexcept;
+    void wait_for_session() noexcept;
     void wait_for_engine(int64_t until) noexcept;
     bool ready(int64_t until) const noexcept;
     void queue_audio(int64_t from, const float* interleaved, int64_t samples) noexcept;
@@ -136,10 +137,12 @@ void AudioHalf::process(const Block& block) noexcept {
 }
 
 void AudioHalf::State::piece(const Block& block, const HostTime& host, uint32_t from, uint32_t count) noexcept {
+    if (host.non_realtime) wait_for_session();
     hear_host(host);
+    const int64_t start = position;
+    follow(start);  // before the events: what is triggered now belongs to the session that is open now
     hear_parameters();
     load_inputs(block, from, count);
-    const int64_t start = position;
     position += count;
     uint32_t done = 0;
     for (uint32_t i = 0; i < block.num_events; ++i) {
@@ -151,7 +154,6 @@ void AudioHalf::State::piece(const Block& block, const HostTime& host, uint32_t 
         done = offset;
         hear_midi(event, start + offset);
     }
-    follow(start);
     if (host.non_realtime) {
         // First the wait, then the block's audio: an engine that has heard it takes it for played.
         flush_audio(true);
@@ -251,16 +253,19 @@ void AudioHalf::State::follow(int64_t at) noexcept {
     takes.renew(std::max(at, exchange.ring.read_end()));
 }
 
-// Only where the host is not in real time: until the engine has done what it was asked for, and audio covers what is
-// due.
-void AudioHalf::State::wait_for_engine(int64_t until) noexcept {
+// Only where the host is not in real time, before what happens in the block: a session, once.
+void AudioHalf::State::wait_for_session() noexcept {
     const std::atomic<bool>& connected = exchange.engine.connected;
     const double began_s = seconds_now();
     while (!lonely && !connected.load(std::memory_order_acquire)) {
-        lonely = seconds_now() - began_s > kConnect_s;  // once: an engine that comes later is welcome, not waited for
+        lonely = seconds_now() - began_s > kConnect_s;  // an engine that comes later is welcome, not waited for
         std::this_thread::sleep_for(kPoll);
     }
-    follow(position);
+}
+
+// Only where the host is not in real time: until the engine has done what it was asked for, and audio covers what is
+// due.
+void AudioHalf::State::wait_for_engine(int64_t until) noexcept {
     sender.ask_settled(++asked);
     double deadline_s = seconds_now() + (starved ? std::min(config.wait_s, kWaitAfterTimeout_s) : config.wait_s);
     while (!ready(until)) {

@@ -1,6 +1,10 @@
-// A block as Python hands it over (tests/plugin/native_instance.py HostFields), for the test interfaces.
+// A block as Python hands it over and the meters as it reads them (tests/plugin/native_instance.py).
 #pragma once
 
+#include <algorithm>
+#include <iterator>
+
+#include "../core/exchange.hpp"
 #include "../core/host_time.hpp"
 
 namespace attacca {
@@ -40,6 +44,43 @@ inline Block to_block(const HostFields& host, const float* const* inputs, float*
     block.events = events;
     block.num_events = num_events;
     return block;
+}
+
+// In the order of native_instance.METERS.
+inline void copy_meters(const Exchange& exchange, int64_t* out) {
+    const EngineMeters& engine = exchange.engine;
+    const AudioMeters& audio = exchange.audio;
+    const RingCounters ring = exchange.ring.counters();
+    const int64_t values[]{engine.connected,
+                           engine.seed,
+                           engine.sessions_lost,
+                           engine.chunks,
+                           engine.lost_chunks,
+                           engine.disordered_chunks,
+                           engine.stale_chunks,
+                           engine.broken_chunks,
+                           engine.bad_messages,
+                           engine.unsent_messages,
+                           engine.committed_end,
+                           audio.position,
+                           audio.lookahead_samples,
+                           audio.underrun_callbacks,
+                           audio.underrun_samples,
+                           audio.repeat_samples,
+                           audio.planned_samples,
+                           audio.fade_samples,
+                           audio.launches,
+                           audio.joins,
+                           audio.dropped_messages,
+                           audio.wait_timeouts,
+                           audio.take,
+                           audio.take_start,
+                           audio.sounding,
+                           ring.late_samples,
+                           ring.stale_samples,
+                           ring.early_samples,
+                           ring.missing_samples};
+    std::copy(std::begin(values), std::end(values), out);
 }
 
 }  // namespace attacca
