@@ -99,6 +99,7 @@ AudioHalf::State::State(const AudioConfig& settings, Exchange& shared)
           (settings.max_block_samples + static_cast<int64_t>(kBatch_s * settings.sample_rate) + 1) *
           settings.channels)]()),
       batch_capacity(settings.max_block_samples + static_cast<int64_t>(kBatch_s * settings.sample_rate) + 1) {
+    exchange.audio.peaks.set_sample_rate(settings.sample_rate);
     for (size_t i = 0; i < kParameters.size(); ++i) {
         values[i] = kParameters[i].initial;
         wanted[i].store(kParameters[i].initial, std::memory_order_relaxed);
@@ -162,6 +163,8 @@ void AudioHalf::State::piece(const Block& block, const HostTime& host, uint32_t 
     queue_audio(start + done, dry.get() + int64_t{done} * config.channels, count - done);
     flush_audio(host.non_realtime);
     playback.render(start, count, takes, wet.get());
+    exchange.audio.note_peaks(start, count, config.channels, dry.get(), wet.get(),
+                              playback.counters().underrun_samples);
     mix_outputs(block, from, count);
     show(host);
 }

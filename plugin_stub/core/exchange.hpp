@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "peak_strip.hpp"
 #include "position_ring.hpp"
 #include "spsc_queue.hpp"
 #include "timeline.hpp"
@@ -110,6 +111,14 @@ struct AudioMeters {
     std::atomic<int32_t> meter_num{4}, meter_den{4};
     std::atomic<int64_t> bar_index{0};
     std::atomic<float> input_peak{0.0f}, output_peak{0.0f};
+    PeakStrip peaks;  // levels of the last seconds, for the UI
+
+    // Audio thread, once a piece, between rendering and mixing; `underruns_now_samples`: the count after rendering.
+    void note_peaks(int64_t start, int64_t samples, int channels, const float* input, const float* wet,
+                    int64_t underruns_now_samples) noexcept {
+        const bool bridged = underruns_now_samples != underrun_samples.load(std::memory_order_relaxed);
+        peaks.note(start, samples, channels, input, wet, bridged);
+    }
 };
 
 struct Exchange {
