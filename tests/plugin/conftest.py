@@ -45,8 +45,9 @@ def build(folder: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="session")
 def native() -> Native:
-    """The test build without plugin formats; ATTACCA_PLUGIN_BUILD names a folder that is already built."""
-    if ready := os.environ.get("ATTACCA_PLUGIN_BUILD"):
+    """The test build without plugin formats; ATTACCA_PLUGIN_BUILD names a folder that is already built
+    (taken out of the environment: an engine refuses variables that it does not know)."""
+    if ready := os.environ.pop("ATTACCA_PLUGIN_BUILD", None):
         return Native(folder=Path(ready))
     folder = ROOT / "build" / "plugin-tests"
     return Native(folder=build(folder, "-DATTACCA_FORMATS=OFF", "-DATTACCA_TESTS=ON"))
