@@ -1,0 +1,229 @@
+// See AttaccaPlugin.hpp.
+#include "AttaccaPlugin.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine_address.hpp"
+
+START_NAMESPACE_DISTRHO
+
+namespace {
+
+namespace protocol = attacca::protocol;
+
+constexpr const char* kStateKey = "attacca";
+constexpr const char* kOfflineVariable = "ATTACCA_OFFLINE";  // for renderers that do not say that they are offline
+constexpr double kLeastRing_s = 20.0;
+
+bool says_offline() {
+    const char* value = std::getenv(kOfflineVariable);
+    return value != nullptr && *value != '\0' && std::strcmp(value, "0") != 0;
+}
+
+String string_of(std::string_view text) { return String(std::string(text).c_str()); }
+
+// Named values of a list parameter or meter; DPF owns the array.
+void name_choices(ParameterEnumerationValues& values, const protocol::Words& words) {
+    auto* const entries = new ParameterEnumerationValue[words.size()];
+    uint8_t count = 0;
+    for (const std::string_view word : words) {
+        entries[count].value = static_cast<float>(count);
+        entries[count].label = string_of(word);
+        ++count;
+    }
+    values.count = count;
+    values.restrictedMode = true;
+    values.values = entries;
+}
+
+attacca::HostTime host_time(const TimePosition& position, bool offline) {
+    const TimePosition::Musical& musical = position.musical;
+    attacca::HostTime host;
+    host.valid = musical.valid;
+    host.tick_grid = musical.tickGrid;
+    host.playing = position.playing;
+    host.non_realtime = musical.nonRealtime || offline;
+    host.has_loop = musical.loop;
+    host.ppq = musical.ppq;
+    host.bpm = musical.bpm;
+    host.bar_start_ppq = musical.barStartPpq;
+    host.loop_start_ppq = musical.loopStartPpq;
+    host.loop_end_ppq = musical.loopEndPpq;
+    host.meter_num = musical.meterNum;
+    host.meter_den = musical.meterDen;
+    host.frame = musical.frame;
+    return host;
+}
+
+}  // namespace
+
+AttaccaPlugin::AttaccaPlugin() : Plugin(kCount, 0, 1), address_(attacca::engine_address()), offline_(says_offline()) {
+    for (uint32_t i = 0; i < kParameters; ++i) values_[i] = static_cast<float>(protocol::kParameters[i].initial);
+    values_[kBypass] = 0.0f;
+    // What is generated is placed by its stream position, ahead of time: nothing is delayed.
+    setLatency(0);
+}
+
+const char* AttaccaPlugin::getLabel() const { return ATTACCA_INSTRUMENT ? "AttaccaInstrument" : "Attacca"; }
+
+const char* AttaccaPlugin::getDescription() const {
+    return "Continues what was just played by a generative model, in time with the host.";
+}
+
+void AttaccaPlugin::initAudioPort(bool input, uint32_t index, AudioPort& port) {
+    port.groupId = kPortGroupStereo;
+    if (input && ATTACCA_INSTRUMENT) port.hints = kAudioPortIsSidechain;
+    Plugin::initAudioPort(input, index, port);
+    if (input && ATTACCA_INSTRUMENT) port.groupId = kPortGroupStereo;
+}
+
+void AttaccaPlugin::initParameter(uint32_t index, Parameter& parameter) {
+    if (index == kBypass) {
+        parameter.initDesignation(kParameterDesignationBypass);
+        return;
+    }
+    if (index >= kFirstMeter) {
+        const protocol::Meter& row = protocol::kMeters[index - kFirstMeter];
+        parameter.hints = kParameterIsOutput | (row.integer ? kParameterIsInteger : 0u);
+        parameter.name = string_of(row.label);
+        parameter.symbol = string_of(row.name);
+        parameter.unit = string_of(row.unit);
+        parameter.description = string_of(row.description);
+        parameter.ranges = ParameterRanges(static_cast<float>(row.minimum), static_cast<float>(row.minimum),
+                                           static_cast<float>(row.maximum));
+        if (row.choices.size() > 0) name_choices(parameter.enumValues, row.choices);
+        return;
+    }
+    const protocol::Parameter& row = protocol::kParameters[index];
+    const bool is_switch = row.integer && row.minimum == 0.0 && row.maximum == 1.0;
+    parameter.hints = kParameterIsAutomatable | (row.integer ? kParameterIsInteger : 0u);
+    if (is_switch) parameter.hints |= kParameterIsBoolean;
+    parameter.name = string_of(row.label);
+    parameter.symbol = string_of(row.name);
+    parameter.unit = string_of(row.unit);
+    parameter.description = string_of(row.description);
+    parameter.ranges = ParameterRanges(static_cast<float>(row.initial), static_cast<float>(row.minimum),
+                                       static_cast<float>(row.maximum));
+    if (row.midi_cc >= 0) parameter.midiCC = static_cast<uint8_t>(row.midi_cc);
+    if (row.choices.size() > 0) name_choices(parameter.enumValues, row.choices);
+}
+
+void AttaccaPlugin::initState(uint32_t, State& state) {
+    state.key = kStateKey;
+    state.label = "Session";
+    state.hints = kStateIsOnlyForDSP;
+    state.defaultValue = attacca::SavedState{}.text().c_str();
+}
+
+float AttaccaPlugin::getParameterValue(uint32_t index) const {
+    if (index < values_.size()) return values_[index].load(std::memory_order_relaxed);
+    return index < kCount ? meter(index - kFirstMeter) : 0.0f;
+}
+
+void AttaccaPlugin::setParameterValue(uint32_t index, float value) {
+    if (index >= values_.size()) return;
+    values_[index].store(value, std::memory_order_relaxed);
+    if (!instance_) return;
+    if (index == kBypass) {
+        instance_->set_bypass(value > 0.5f);
+    } else {
+        instance_->set_parameter(static_cast<int32_t>(index), value);
+    }
+}
+
+float AttaccaPlugin::meter(uint32_t index) const {
+    if (!instance_) return 0.0f;
+    const attacca::AudioMeters& audio = instance_->exchange().audio;
+    const attacca::EngineMeters& engine = instance_->exchange().engine;
+    const protocol::Meter& row = protocol::kMeters[index];
+    double value = 0.0;
+    if (row.name == "rtf") {
+        value = engine.rtf_total.load(std::memory_order_relaxed);
+    } else if (row.name == "lookahead_now_ms") {
+        value = static_cast<double>(audio.lookahead_samples.load(std::memory_order_relaxed)) * 1000.0 / getSampleRate();
+    } else if (row.name == "underruns") {
+        value = static_cast<double>(audio.underrun_callbacks.load(std::memory_order_relaxed));
+    } else if (row.name == "connection") {
+        value = engine.connected.load(std::memory_order_relaxed) ? 1.0 : 0.0;
+    } else if (row.name == "state") {
+        const bool sounding = audio.sounding.load(std::memory_order_relaxed);
+        const bool armed = audio.take.load(std::memory_order_relaxed) != 0;
+        const bool starved = audio.lookahead_samples.load(std::memory_order_relaxed) <= 0;
+        const int64_t start = audio.take_start.load(std::memory_order_relaxed);
+        const bool due = start >= 0 && start < audio.position.load(std::memory_order_relaxed);
+        const char* word = sounding ? (starved ? "bridging" : "playing") : armed ? (due ? "late" : "armed") : "idle";
+        value = std::max(0, protocol::word_index(row.choices, word));
+    }
+    return static_cast<float>(std::clamp(value, row.minimum, row.maximum));
+}
+
+String AttaccaPlugin::getState(const char*) const {
+    attacca::SavedState now = saved_;
+    if (instance_) {
+        const int64_t seed = instance_->exchange().engine.seed.load(std::memory_order_relaxed);
+        if (seed >= 0) now.seed = std::to_string(seed);
+    }
+    return String(now.text().c_str());
+}
+
+// An address or model takes effect when the host activates the plugin next: projects are loaded before that.
+void AttaccaPlugin::setState(const char* key, const char* value) {
+    if (std::strcmp(key, kStateKey) == 0) saved_ = attacca::SavedState::parse(value);
+}
+
+void AttaccaPlugin::activate() {
+    address_ = saved_.address.empty() ? attacca::engine_address() : saved_.address;
+    attacca::InstanceConfig config;
+    config.audio.sample_rate = getSampleRate();
+    config.audio.channels = DISTRHO_PLUGIN_NUM_OUTPUTS;
+    config.audio.max_block_samples = std::clamp<int64_t>(getBufferSize(), 64, 8192);
+    config.audio.ring_s = kLeastRing_s;
+    config.address = address_;
+    config.client = std::string(DISTRHO_PLUGIN_NAME) + " " + ATTACCA_VERSION;
+    config.model = saved_.model;
+    try {
+        instance_ = std::make_unique<attacca::Instance>(config);
+    } catch (...) {  // no memory: the input passes through
+        instance_.reset();
+        return;
+    }
+    for (uint32_t i = 0; i < kParameters; ++i) instance_->set_parameter(static_cast<int32_t>(i), values_[i]);
+    instance_->set_bypass(values_[kBypass] > 0.5f);
+    instance_->start();
+}
+
+void AttaccaPlugin::deactivate() { instance_.reset(); }
+
+void AttaccaPlugin::run(const float** inputs, float** outputs, uint32_t frames, const MidiEvent* events,
+                        uint32_t event_count) {
+    if (!instance_) {
+        for (uint32_t channel = 0; channel < DISTRHO_PLUGIN_NUM_OUTPUTS; ++channel)
+            if (outputs[channel] != inputs[channel])
+                std::memmove(outputs[channel], inputs[channel], sizeof(float) * frames);
+        return;
+    }
+    const bool offline = offline_;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < event_count && count < kMaxEvents; ++i) {
+        const MidiEvent& event = events[i];
+        if (event.size < 1 || event.size > 3) continue;
+        attacca::MidiEvent& to = events_[count++];
+        to.offset = event.frame;
+        to.size = static_cast<uint8_t>(event.size);
+        std::memcpy(to.data, event.data, event.size);
+    }
+    attacca::Block block;
+    block.host = host_time(getTimePosition(), offline);
+    block.inputs = inputs;
+    block.outputs = outputs;
+    block.samples = frames;
+    block.events = events_.data();
+    block.num_events = count;
+    instance_->process(block);
+}
+
+Plugin* createPlugin() { return new AttaccaPlugin; }
+
+END_NAMESPACE_DISTRHO

@@ -1,0 +1,66 @@
+// The DPF shell: parameters, MIDI, transport and state of a host on one side, an attacca::Instance on the other.
+// Nothing is decided here. Main thread: all but run() and parameter values, which are any thread's.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+
+#include "DistrhoPlugin.hpp"
+#include "instance.hpp"
+#include "protocol.hpp"
+#include "saved_state.hpp"
+
+START_NAMESPACE_DISTRHO
+
+class AttaccaPlugin : public Plugin {
+public:
+    // Parameters as hosts number them: those of the table, bypass, then the meters.
+    static constexpr uint32_t kParameters = static_cast<uint32_t>(attacca::protocol::kParameters.size());
+    static constexpr uint32_t kBypass = kParameters;
+    static constexpr uint32_t kFirstMeter = kBypass + 1;
+    static constexpr uint32_t kCount = kFirstMeter + static_cast<uint32_t>(attacca::protocol::kMeters.size());
+
+    AttaccaPlugin();
+
+    // Main thread; null while the host has not activated the plugin.
+    const attacca::Instance* instance() const { return instance_.get(); }
+    const std::string& address() const { return address_; }
+
+protected:
+    const char* getLabel() const override;
+    const char* getDescription() const override;
+    const char* getMaker() const override { return "Attacca"; }
+    const char* getHomePage() const override { return "https://github.com/attacca/attacca"; }
+    const char* getLicense() const override { return "Apache-2.0"; }
+    uint32_t getVersion() const override { return d_version(0, 2, 0); }
+
+    void initAudioPort(bool input, uint32_t index, AudioPort& port) override;
+    void initParameter(uint32_t index, Parameter& parameter) override;
+    void initState(uint32_t index, State& state) override;
+    float getParameterValue(uint32_t index) const override;
+    void setParameterValue(uint32_t index, float value) override;
+    String getState(const char* key) const override;
+    void setState(const char* key, const char* value) override;
+
+    void activate() override;
+    void deactivate() override;
+    void run(const float** inputs, float** outputs, uint32_t frames, const MidiEvent* events,
+             uint32_t event_count) override;
+
+private:
+    static constexpr uint32_t kMaxEvents = 1024;  // of a block; more are dropped, the last
+
+    float meter(uint32_t index) const;
+
+    std::array<std::atomic<float>, kParameters + 1> values_;
+    std::array<attacca::MidiEvent, kMaxEvents> events_{};
+    std::unique_ptr<attacca::Instance> instance_;
+    attacca::SavedState saved_;
+    std::string address_;
+    bool offline_{false};  // the environment says that every render is
+
+    DISTRHO_DECLARE_NON_COPYABLE_WITH_LEAK_DETECTOR(AttaccaPlugin)
+};
+
+END_NAMESPACE_DISTRHO
