@@ -60,6 +60,7 @@ class NativePlugin(ABC):
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
+        self._final: dict[str, int] | None = None  # meters as they were at the end
         self.wet = np.zeros((0, channels), np.float32)
         self.set("mix", 1.0)
 
@@ -111,7 +112,9 @@ class NativePlugin(ABC):
 
     @property
     def meters(self) -> dict[str, int]:
-        """By the names of METERS; any thread."""
+        """By the names of METERS; any thread. What they were at last, once the plugin is gone."""
+        if self._final is not None:
+            return self._final
         values = (c_int64 * len(METERS))()
         self._read_meters(values)
         return dict(zip(METERS, values, strict=True))
@@ -163,6 +166,7 @@ class SocketPlugin(NativePlugin):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._final = self.meters
         self._library.attacca_instance_free(self._handle)
 
     def start(self) -> None:
@@ -234,6 +238,7 @@ class InlinePlugin(NativePlugin):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._final = self.meters
         self.bench.__exit__()
 
     def _parameter(self, index: int, value: float) -> None:
