@@ -24,14 +24,14 @@ from .transport import Change, Snapshot, Timeline, decimal
 # Most usual first.
 TICKS_PER_BEAT: Final = (1920, 960, 480, 240, 192, 120, 96, 48, 24, 3840, 7680, 15360, 1000, 10000)
 NO_TICKS: Final = len(TICKS_PER_BEAT)  # index of the case without ticks
-_USUAL: Final = 1920  # a law through frame 0 may move the play head by a longer tick only after `_SETTLED` readings
-_SETTLED: Final = 4
+_USUAL: Final = 1920  # a law through frame 0 may move the play head by a longer tick only once that has passed and
+_SETTLED: Final = 4  # so many readings lay on its grid
 _DRIFT: Final = Fraction(1, 50_000_000)  # a host's own tempo rounding, relative: intervals widen by this
 _FLOAT32: Final = Fraction(1, 2**23)  # relative, with room to spare
 _FLOAT64: Final = Fraction(1, 2**51)
-_GRID_TICKS: Final = Fraction(1, 10**6)
-_BAR_SLACK: Final = Fraction(1, 10**6)  # of a bar: float noise in a host's bar start
-_SNAP_QUARTERS: Final = Fraction(1, 10**5)  # bar lines of a tick host lie on 64th notes, to this
+_GRID_TICKS: Final = Fraction(1e-6)  # the double, as in C++
+_BAR_SLACK: Final = Fraction(1e-6)  # of a bar: float noise in a host's bar start
+_SNAP_QUARTERS: Final = 1e-5  # bar lines of a tick host lie on 64th notes, to this
 _LIE_S: Final = Fraction(1, 5)  # whole bars off for longer are a jump
 _MOST_PPQ: Final = 1e8  # a year and a half at 120 BPM
 _FREE_BPM: Final = 120.0
@@ -75,6 +75,7 @@ class _Fit:
     position: int
     frame: int
     frame_told: bool
+    start: int  # position of the first of `readings`
     readings: int
     intervals: dict[int, tuple[Fraction, Fraction]]  # by index into TICKS_PER_BEAT, or NO_TICKS; quarters, of c
 
@@ -149,7 +150,7 @@ class BarClock:
         if host.tick_grid:
             bpm = typed_bpm(bpm)
             line = math.floor(bar * 16 + 0.5) / 16
-            bar = line if abs(Fraction(bar) - Fraction(line)) <= _SNAP_QUARTERS else bar
+            bar = line if abs(bar - line) <= _SNAP_QUARTERS else bar
         sane = replace(
             host,
             bpm=bpm,
@@ -200,7 +201,7 @@ class BarClock:
         speed = decimal(host.bpm) / (60 * self.sample_rate)  # quarters per sample
         fit = self._take_in(position, host, speed)
         linear = position * speed
-        index, offset = self._choose(fit, fit.frame * speed - linear, Fraction(4, host.meter_den))
+        index, offset = self._choose(fit, speed, Fraction(4, host.meter_den))
         low, high = fit.intervals[index]
         refined = replace(host, ppq=float(offset + linear))
         return replace(
@@ -224,28 +225,32 @@ class BarClock:
                 allowed[index] = (offset - noise, offset + tick + noise)
         fit, told = self._fit, self._frame_told(position, host)
         survivors: dict[int, tuple[Fraction, Fraction]] = {}
-        readings = 1
+        start, readings = position, 1
         if fit is not None and self._goes_on(position, host):
             survivors = _intersected(fit.intervals, allowed, _DRIFT * abs(position - fit.position) * speed)
             if survivors:
-                readings = fit.readings + 1
+                start, readings = fit.start, fit.readings + 1
                 self._excluded |= allowed.keys() - survivors.keys()
         self._fit = _Fit(
             law=_law(host),
             position=position,
             frame=host.frame,
             frame_told=told,
+            start=start,
             readings=readings,
             intervals=survivors or allowed,
         )
         return self._fit
 
-    def _choose(self, fit: _Fit, through_zero: Fraction, beat_quarters: Fraction) -> tuple[int, Fraction]:
+    def _choose(self, fit: _Fit, speed: Fraction, beat_quarters: Fraction) -> tuple[int, Fraction]:
         """Which interval is believed, and c: through frame 0 if any allows it, else the most usual one's middle."""
+        through_zero = (fit.frame - fit.position) * speed
+        passed = (fit.position - fit.start) * speed
 
         def allows(index: int, *, rounds: bool) -> bool:
             ticks_per_beat = _USUAL if index == NO_TICKS else TICKS_PER_BEAT[index]
-            if not fit.frame_told or (ticks_per_beat < _USUAL and fit.readings < _SETTLED):
+            unproven = fit.readings < _SETTLED or passed < beat_quarters / ticks_per_beat
+            if not fit.frame_told or (ticks_per_beat < _USUAL and unproven):
                 return False
             moved = _half_tick(index, beat_quarters) if rounds else Fraction(0)
             low, high = fit.intervals[index]

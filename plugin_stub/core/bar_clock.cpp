@@ -9,11 +9,10 @@ namespace {
 
 constexpr double kTicksPerBeat[] = {1920, 960, 480, 240, 192, 120, 96, 48, 24, 3840, 7680, 15360, 1000, 10000};
 constexpr double kFewestTicks = 24.0;
-constexpr double kUsualTicks =
-    1920.0;  // a law through frame 0 may move the play head by longer ticks only when settled
-constexpr int64_t kSettledReadings = 4;
-constexpr double kDriftInverse = 5e7;  // a host's own tempo rounding, relative: intervals widen by its inverse
-constexpr double kFloat32 = 0x1p-23;   // relative, with room to spare
+constexpr double kUsualTicks = 1920.0;   // a law through frame 0 may move the play head by a longer tick only once that
+constexpr int64_t kSettledReadings = 4;  // has passed and so many readings lay on its grid
+constexpr double kDriftInverse = 5e7;    // a host's own tempo rounding, relative: intervals widen by its inverse
+constexpr double kFloat32 = 0x1p-23;     // relative, with room to spare
 constexpr double kFloat64 = 0x1p-51;
 constexpr double kGridTicks = 1e-6;
 constexpr double kBarSlack = 1e-6;      // of a bar: float noise in a host's bar start
@@ -167,7 +166,7 @@ void BarClock::undo_lie(int64_t position, BarClockReading& reading) noexcept {
 void BarClock::refine(int64_t position, BarClockReading& reading) noexcept {
     const Wide speed = quarters_per_sample(reading.host.bpm);
     take_in(position, reading.host, speed);
-    const Choice choice = choose((wide_of(fit_.host.frame) - wide_of(position)) * speed);
+    const Choice choice = choose(speed);
     const Interval& interval = fit_.intervals[choice.index];
     reading.host.ppq = (choice.offset + wide_of(position) * speed).value();
     hold(reading.host);
@@ -206,6 +205,7 @@ void BarClock::take_in(int64_t position, const HostTime& host, Wide speed) noexc
         if (any && !both[i].open) excluded_[i] = true;
     }
     fit_.readings = any ? fit_.readings + 1 : 1;
+    if (!any) fit_.start = position;
     fit_.begun = true;
     fit_.host = host;
     fit_.position = position;
@@ -242,23 +242,27 @@ void BarClock::give_up_grids(Wide beats, Wide noise_beats) noexcept {
     fit_.begun = false;
 }
 
-bool BarClock::allows(int index, bool rounds, Wide through_zero) const noexcept {
+// Whether this interval, of a host that floors or rounds, holds the law through frame 0 = ppq 0.
+bool BarClock::allows(int index, bool rounds, Wide speed) const noexcept {
     const Interval& interval = fit_.intervals[index];
     if (!interval.open || !fit_.frame_told) return false;
-    const bool long_ticks = index != kNoTicks && kTicksPerBeat[index] < kUsualTicks;
-    if (long_ticks && fit_.readings < kSettledReadings) return false;
+    if (index != kNoTicks && kTicksPerBeat[index] < kUsualTicks) {
+        const Wide passed = (wide_of(fit_.position) - wide_of(fit_.start)) * speed;
+        if (fit_.readings < kSettledReadings || passed < beat_quarters(fit_.host) / kTicksPerBeat[index]) return false;
+    }
+    const Wide through_zero = (wide_of(fit_.host.frame) - wide_of(fit_.position)) * speed;
     const Wide moved = rounds ? half_tick(fit_.host, index) : Wide{};
     return !(through_zero < interval.low - moved) && !(interval.high - moved < through_zero);
 }
 
-// Which interval is believed, and c: through frame 0 if any allows it, else the middle of the most usual.
-BarClock::Choice BarClock::choose(Wide through_zero) noexcept {
+// Which interval is believed, and c: through frame 0 if any allows it, else the most usual one's middle.
+BarClock::Choice BarClock::choose(Wide speed) noexcept {
     for (const bool rounds : {false, true}) {
         for (int i = 0; i < kCases; ++i) {
-            if (!allows(i, rounds, through_zero)) continue;
-            const bool either = allows(i, false, through_zero) && allows(i, true, through_zero);
+            if (!allows(i, rounds, speed)) continue;
+            const bool either = allows(i, false, speed) && allows(i, true, speed);
             if (fit_.readings >= kSettledReadings && !either) rounds_ = rounds;
-            return Choice{i, through_zero};
+            return Choice{i, (wide_of(fit_.host.frame) - wide_of(fit_.position)) * speed};
         }
     }
     int first = 0;

@@ -49,6 +49,7 @@ private:
         HostTime host;
         int64_t position{};
         bool frame_told{};
+        int64_t start{};  // position of the first of `readings`
         int64_t readings{};
         Interval intervals[kCases];
     };
@@ -68,8 +69,8 @@ private:
     bool goes_on(int64_t position, const HostTime& host) const noexcept;
     void give_up_grids(Wide beats, Wide noise_beats) noexcept;
     static Wide half_tick(const HostTime& host, int index) noexcept;
-    bool allows(int index, bool rounds, Wide through_zero) const noexcept;
-    Choice choose(Wide through_zero) noexcept;
+    bool allows(int index, bool rounds, Wide speed) const noexcept;
+    Choice choose(Wide speed) noexcept;
 
     double sample_rate_;
     HostTime last_;

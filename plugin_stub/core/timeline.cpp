@@ -10,6 +10,8 @@ constexpr double kSendsPerSecond = 10.0;       // while nothing changes
 constexpr double kTieSamples = 1.0 / 65536.0;  // float noise of a host's ppq, in samples, with room to spare
 constexpr double kTempoToleranceBpm = 1e-6;    // 0.03 ms an hour
 constexpr double kTempoRounding = 0x1p-42;     // two doubles near 1000, against their decimals
+constexpr double kMostBars = 1e9;              // in a loop
+constexpr int kMostSteps = 4096;               // to a launch; two do for any tempo and meter that BarClock lets through
 constexpr double kBarRounding = 1e-6;          // of a bar: float noise in a host's bar lines and loops
 constexpr double kMsPerMinute = 60000.0;
 constexpr double kSecondsPerMinute = 60.0;
@@ -19,6 +21,12 @@ constexpr double kLargestDenominator = 192.0;  // of a launch grid: 0.3333 is a 
 int64_t to_samples(Wide whole) noexcept {
     if (!(std::fabs(whole.hi) <= kLargestPosition)) return whole.hi < 0.0 ? -(int64_t{1} << 62) : int64_t{1} << 62;
     return static_cast<int64_t>(whole.hi) + static_cast<int64_t>(whole.lo);
+}
+
+// A number of bars; far inside int64, so that sums of two are, too.
+int64_t to_bars(Wide whole) noexcept {
+    if (!(std::fabs(whole.hi) <= kLargestPosition / 4.0)) return 0;
+    return to_samples(whole);
 }
 
 int64_t nearest(Wide position) noexcept { return to_samples(floor_of(position + (0.5 + kTieSamples))); }
@@ -32,7 +40,7 @@ int64_t whole_bars(const HostTime& host) noexcept {
     if (!host.has_loop || !(host.loop_start_ppq < host.loop_end_ppq)) return 0;
     const Wide bars = sum_of(host.loop_end_ppq, -host.loop_start_ppq) / bar_quarters_of(host);
     const double whole = std::round(bars.value());
-    if (whole < 1.0 || absolute(bars - whole).hi > kBarRounding) return 0;
+    if (!(whole >= 1.0 && whole <= kMostBars) || absolute(bars - whole).hi > kBarRounding) return 0;
     return static_cast<int64_t>(whole);
 }
 
@@ -84,13 +92,13 @@ Wide Segment::wide_host_ppq(Wide linear_ppq) const noexcept {
 Bar Segment::wide_bar_of(Wide ppq) const noexcept {
     const Wide count = floor_ratio(ppq - law.bar_ppq, law.bar_quarters);
     const Wide start = law.bar_ppq + count * law.bar_quarters;
-    return Bar{bar.index + to_samples(count), start.value(), wide_position_of(start).value()};
+    return Bar{bar.index + to_bars(count), start.value(), wide_position_of(start).value()};
 }
 
 Launch Segment::first_multiple(int64_t position, Wide origin, Wide step) const noexcept {
     Wide count = ceil_ratio(wide_ppq_at(position) - origin, step) - 1.0;
-    // At most a few times: one step is at least a 192nd of a quarter note, and the count is finite.
-    while (nearest(wide_position_of(origin + count * step)) < position) count = count + 1.0;
+    for (int steps = 0; steps < kMostSteps && nearest(wide_position_of(origin + count * step)) < position; ++steps)
+        count = count + 1.0;
     const Wide ppq = origin + count * step;
     return Launch{ppq.value(), nearest(wide_position_of(ppq))};
 }
@@ -174,7 +182,7 @@ Segment Timeline::begin(const Snapshot& snapshot, Change change) const noexcept 
     // Hosts are known to report a bar that does not hold the play head: only its phase is trusted then.
     const Wide bars = floor_ratio(sum_of(host.ppq, -host.bar_start_ppq), length);
     const Wide start = segment.law.bar_ppq = Wide{host.bar_start_ppq} + bars * length;
-    segment.bar.index = to_samples(floor_of(start / length + kBarRounding));
+    segment.bar.index = to_bars(floor_of(start / length + kBarRounding));
     const bool counts_on = change == Change::meter || change == Change::tempo || change == Change::renumbered;
     if (counts_on && host.playing) segment.bar.index = index_through(snapshot, segment.bar.index);
     segment.bar.ppq = start.value();

@@ -115,9 +115,12 @@ private:
 struct Path {
     attacca::BarClock clock{kRate};
     attacca::EpochTracker tracker{kRate};
+    attacca::EpochTracker unguarded{kRate};  // must come back from anything, with whatever
 
     // Whether all that came out is finite.
     bool block(int64_t position, const HostTime& host) {
+        unguarded.block(position, host);
+        unguarded.timeline().next_launch(position, attacca::Quantum{});
         const attacca::BarClockReading reading = clock.block(position, host);
         const double drift = tracker.drift_samples(position, reading.host);
         tracker.block(position, reading.host, std::fabs(drift) >= 0.5);
