@@ -34,6 +34,9 @@ protected:
     const char* getHomePage() const override { return "https://github.com/attacca/attacca"; }
     const char* getLicense() const override { return "Apache-2.0"; }
     uint32_t getVersion() const override { return d_version(0, 2, 0); }
+    int64_t getUniqueId() const override {
+        return d_cconst('A', 't', ATTACCA_INSTRUMENT ? 'I' : 'F', ATTACCA_INSTRUMENT ? 'n' : 'x');
+    }
 
     void initAudioPort(bool input, uint32_t index, AudioPort& port) override;
     void initParameter(uint32_t index, Parameter& parameter) override;
