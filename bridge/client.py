@@ -30,6 +30,8 @@ _PLAIN_PPQ: Final = 1e-6  # far below what ends an epoch
 _PUMP_S: Final = 0.002
 _WAIT_AFTER_TIMEOUT_S: Final = 0.01
 _MIX_RAMP_S: Final = 0.005
+_SUSTAIN: Final = 64
+_RESET: Final = 121
 _ALL_SOUND_OFF: Final = 120
 _ALL_NOTES_OFF: Final = 123
 
@@ -58,7 +60,10 @@ class Client:
         self._position = 0
         self._batch: list[Samples] = []
         self._batch_from = 0
-        self._dry_gain = 1.0
+        self._dry_gain = self._wet_gain = 1.0
+        self._openings = 0  # as last seen
+        self._chord: dict[tuple[int, int], Midi] = {}  # note-ons of (channel, pitch) that are held now
+        self._pedals: dict[int, Midi] = {}  # by channel, those that are down
         self._held: int | None = None  # the note that owns the take
         self._known: tuple[int, HostBlock] | None = None  # the last block judged exactly
         self._sent_position = 0
@@ -114,13 +119,14 @@ class Client:
         count = len(audio)
         self._position = position + count
         self._hear_host(position, host)
+        self.takes.follow(sounding=self.playback.sounding)
+        self._follow_session(position)
         done = 0
         for at in events:
             offset = min(max(at.offset, 0), count)
             self._queue_audio(position + done, audio[done:offset])
             done = offset
             self._handle(position + offset, at.event)
-        self.takes.follow(sounding=self.playback.sounding)
         if host.non_realtime:
             # First the wait, then the block's audio: an engine that has heard it takes it for played.
             self._flush_audio(force=True)
@@ -198,6 +204,20 @@ class Client:
         quarters = (position - before) / self.config.sample_rate * host.bpm / 60.0 if host.playing else 0.0
         return same and abs(host.ppq - last.ppq - quarters) < _PLAIN_PPQ
 
+    def _follow_session(self, position: int) -> None:
+        """An engine that was away knows nothing of what is still held: pedals, chords, the take."""
+        if self._openings == self.network.openings:
+            return
+        self._openings = self.network.openings
+        if not self.network.connected:
+            return
+        self._flush_audio(force=True)
+        for channel in sorted(self._pedals):
+            self.network.outbox.put(msgspec.structs.replace(self._pedals[channel], position=position))
+        for key in sorted(self._chord):
+            self.network.outbox.put(msgspec.structs.replace(self._chord[key], position=position))
+        self.takes.resume(position, sounding=self.playback.sounding)
+
     def _handle(self, position: int, event: Event) -> None:
         if isinstance(event, Midi) and self.config.note_triggers is not None:
             pressed = self.config.note_triggers.pressed(event.data)
@@ -208,6 +228,7 @@ class Client:
                 event = played
         if isinstance(event, Midi):
             self._all_off(position, event.data)
+            self._remember(event)
         self._flush_audio(force=True)
         if isinstance(event, Trigger):
             self.takes.trigger(event, position)
@@ -217,13 +238,15 @@ class Client:
             self.network.outbox.put(msgspec.structs.replace(event, position=position))
 
     def _from_note(self, pitch: int, *, pressed: bool) -> Trigger | Release | None:
-        """The newest held note owns the take: only its own note-off ends it."""
+        """The newest held note owns the take: only its own note-off ends it. Fills and answers end by themselves."""
         if pressed:
             self._held = pitch
             return self.config.trigger
         if pitch != self._held:
             return None
         self._held = None
+        if not self.takes.held:
+            return None
         return Release(take=0, position=0, quantized=self.config.release_quantized)
 
     def _all_off(self, position: int, data: bytes) -> None:
@@ -237,7 +260,26 @@ class Client:
             self.takes.silence(position)
         elif data[1] == _ALL_NOTES_OFF and self._held is not None:
             self._held = None
-            self.takes.release(position, quantized=self.config.release_quantized)
+            if self.takes.held:
+                self.takes.release(position, quantized=self.config.release_quantized)
+
+    def _remember(self, event: Midi) -> None:
+        """Which chord notes and pedals are down, as the engine has been told."""
+        data = event.data
+        if len(data) != 3:
+            return
+        kind, key = data[0] & 0xF0, (data[0] & 0x0F, data[1])
+        if kind == 0x90 and data[2] > 0:
+            self._chord[key] = event
+        elif kind in (0x80, 0x90):
+            self._chord.pop(key, None)
+        elif kind == 0xB0 and data[1] in (_ALL_SOUND_OFF, _ALL_NOTES_OFF):
+            self._chord = {held: note for held, note in self._chord.items() if held[0] != key[0]}
+            self._pedals.pop(key[0], None)
+        elif kind == 0xB0 and data[1] == _SUSTAIN and data[2] >= 64:
+            self._pedals[key[0]] = event
+        elif kind == 0xB0 and data[1] in (_SUSTAIN, _RESET):
+            self._pedals.pop(key[0], None)
 
     def _queue_audio(self, position: int, audio: Samples) -> None:
         if not self._batch:
@@ -255,16 +297,21 @@ class Client:
         self.network.outbox.put(message, np.ascontiguousarray(audio, dtype="<f4").tobytes())
 
     def _mixed(self, audio: Samples) -> Samples:
-        """Dry and wet as heard. The dry signal passes bit-exactly at gain 1, and its gain moves in a ramp."""
+        """Dry and wet as heard. The dry signal passes bit-exactly at gain 1; gains move in ramps from the first
+        block on."""
         mix = self.mix
-        target = 0.0 if mix.solo and self.playback.sounding else mix.dry
-        output = audio.copy()
-        if self._dry_gain != target:
-            step = max(abs(self._dry_gain - target), 1.0) / (_MIX_RAMP_S * self.config.sample_rate)
-            moved = self._dry_gain + np.sign(target - self._dry_gain) * step * np.arange(1, len(audio) + 1)
-            gains = np.minimum(moved, target) if target > self._dry_gain else np.maximum(moved, target)
-            output *= gains.astype(np.float32)[:, None]
-            self._dry_gain = float(gains[-1]) if len(gains) else self._dry_gain
-        elif target != 1.0:
-            output *= np.float32(target)
-        return output + self.wet * np.float32(mix.wet)
+        dry = 0.0 if mix.solo and self.playback.sounding else mix.dry
+        if self._position == len(audio):
+            self._dry_gain, self._wet_gain = dry, mix.wet
+        output, self._dry_gain = self._ramped(audio, self._dry_gain, dry)
+        wet, self._wet_gain = self._ramped(self.wet, self._wet_gain, mix.wet)
+        return np.where(wet == 0.0, output, output + wet)
+
+    def _ramped(self, audio: Samples, gain: float, target: float) -> tuple[Samples, float]:
+        """`audio` with a gain on its way to `target`, and the gain of its last sample."""
+        if gain == target:
+            return (audio.copy() if gain == 1.0 else audio * np.float32(gain)), gain
+        step = max(abs(gain - target), 1.0) / (_MIX_RAMP_S * self.config.sample_rate)
+        moved = gain + np.sign(target - gain) * step * np.arange(1, len(audio) + 1)
+        gains = np.minimum(moved, target) if target > gain else np.maximum(moved, target)
+        return audio * gains.astype(np.float32)[:, None], float(gains[-1]) if len(gains) else gain

@@ -56,18 +56,30 @@ class TakeBook:
         self._playing = False
         self._generation = 0
         self._takes = 0
+        self._held: Trigger | None = None  # what nobody has let go of: a session to come is asked for it again
 
     @property
     def current(self) -> TakeRecord | None:
         """The take that is armed or sounding, if any."""
         return self._current
 
+    @property
+    def held(self) -> bool:
+        """Whether the take last asked for waits for its release: it does not end by itself, and nothing ended it."""
+        return self._held is not None
+
     def trigger(self, event: Trigger, position: int) -> int:
-        """Arm a take at `position`; returns its number. Its audio is due from its launch on."""
+        """Arm a take at `position`; returns its number. Its audio is due from its launch on.
+
+        Without a session nobody can begin it: 0, and the next session is asked, if it is still held then.
+        """
+        self._held = event if event.mode in (Mode.CONTINUE, Mode.VAMP) else None  # others end by themselves
+        if not self._network.connected:
+            return 0
         self._takes += 1
         event = msgspec.structs.replace(event, take=self._takes, position=position)
         launch = self._launch(event, position)
-        if self._current is not None:
+        if self._current is not None and self._current.opening == self._network.openings:
             until = position if launch is None else launch.position
             self._network.outbox.put(Release(take=self._current.take, position=until))
         record = TakeRecord(
@@ -86,18 +98,22 @@ class TakeBook:
 
     def release(self, position: int, *, quantized: bool) -> None:
         """End the current take at `position`, or at the next multiple of its quantum; nothing without a take."""
+        self._held = None
         record = self._current
         if record is None or record.released is not None:
             return
         launch = self._launch(record.trigger, position, mode=Mode.CONTINUE) if quantized else None
         until = position if launch is None else launch.position
         self._ring.cut(until, NOTHING)
-        self._network.outbox.put(Release(take=record.take, position=position, quantized=quantized))
+        if record.opening == self._network.openings:
+            self._network.outbox.put(Release(take=record.take, position=position, quantized=quantized))
         self._current = self.records[-1] = replace(record, released=until)
 
     def enter_epoch(self, position: int, epoch: int) -> None:
         """The old prediction fails at `position`: whatever was sent for it is stale from there on."""
         stopped = self._playing and not self._timeline.playing
+        if stopped:
+            self._held = None
         self.epoch, self._playing = epoch, self._timeline.playing
         self._ring.cut(position, NOTHING)
         record = self._current
@@ -128,6 +144,18 @@ class TakeBook:
 
     def silence(self, position: int) -> None:
         """End the current take at once, as All Sound Off does; the engine is told by who asked for it."""
+        self._held = None
+        self._end_at(position)
+
+    def resume(self, position: int, *, sounding: bool) -> None:
+        """A new session is open: what is still held begins anew. The old take goes on by the ladder until then."""
+        if self._held is None:
+            return
+        if not sounding:
+            self._end_at(self._ring.read_end)
+        self.trigger(self._held, position)
+
+    def _end_at(self, position: int) -> None:
         if self._current is not None:
             self._ring.cut(position, NOTHING)
             self._current = None
@@ -147,7 +175,7 @@ class TakeBook:
         if record.released is not None and record.released <= self._ring.read_end:
             self._current = None
         elif not sounding and (record.opening != self._network.openings or not self._network.connected):
-            self.silence(self._ring.read_end)
+            self._end_at(self._ring.read_end)
 
     def _adopt(self, chunk: Chunk) -> None:
         """A take that the engine started sounds from its first committed chunk on, and ends what sounded before."""
@@ -157,8 +185,10 @@ class TakeBook:
         position = max(chunk.position, self._ring.read_end)
         trigger = Trigger(take=chunk.take, position=position, quantum_bars=None, quantum_ppq=_FINEST_QUANTUM_PPQ)
         launch = self._launch(trigger, position)
+        self._held = None
         current = self._current
-        if current is not None and not current.foreign and current.released is None:
+        ours = current is not None and not current.foreign and current.opening == self._network.openings
+        if current is not None and ours and current.released is None:
             self._network.outbox.put(Release(take=current.take, position=position))
         self._note(
             TakeRecord(
@@ -179,7 +209,7 @@ class TakeBook:
         until = max(position, self._ring.read_end) if epoch == self.epoch else self._ring.read_end
         if record.released is None or until < record.released:
             self._ring.cut(until, NOTHING)
-        self._current = None
+        self._current = self._held = None
 
     def _note(self, record: TakeRecord) -> None:
         self._current = record

@@ -27,13 +27,18 @@ public:
     AudioHalf(const AudioConfig& config, Exchange& exchange);
     ~AudioHalf();
 
-    // One callback.
+    // One callback. Dry samples pass as they are; what is no finite number among them goes to the engine as 0, and is
+    // counted. Outputs may be the inputs.
     void process(const Block& block) noexcept;
 
     // Sets a parameter of protocol::kParameters (or a plugin-only one) from the next block on; the audio thread,
     // between or at the start of callbacks, as the host's automation says. Clamped. What the engine must know is sent
-    // to it.
+    // to it. `trigger` from off to on starts a take, from on to off releases it, as a held note does.
     void set_parameter(int32_t index, double value) noexcept;
+
+    // The same for values that come out of a saved state (or another instance), at any time: `trigger` starts nothing;
+    // it counts as released until it changes from off to on.
+    void restore_parameter(int32_t index, double value) noexcept;
 
     void set_bypass(bool bypass) noexcept;  // dry alone, sample-exact, after a 5 ms ramp; takes go on unheard
 

@@ -104,6 +104,7 @@ struct AudioMeters {
         fade_samples{0};
     std::atomic<int64_t> launches{0}, joins{0};
     std::atomic<int64_t> dropped_messages{0};                    // did not fit into `outbox` or `input`
+    std::atomic<int64_t> bad_input_samples{0};                   // no finite numbers; 0 went to the engine
     std::atomic<int64_t> wait_timeouts{0};                       // offline: the engine did not come up in time
     std::atomic<int64_t> take{0}, take_start{-1}, take_end{-1};  // present take; -1: not known
     std::atomic<bool> sounding{false}, playing{false};

@@ -1,51 +1,66 @@
-// Keyboard: what MIDI messages and the trigger parameter mean for takes; bridge/triggers.py's Keyboard as the plugin
-// needs it. Notes of the trigger zone start and end takes (the newest owns the take), all others are chords and go to
-// the engine. Thread: audio. No allocation.
+// Keyboard: which key owns the take. Notes, pedal and the all-off controllers in, what they mean for the take out;
+// the keys of bridge/triggers.py on the audio thread, with the `trigger` parameter as one more key. Also what the
+// engine must be told again when it comes back: chord notes and pedals that are down. Thread: audio. Pure logic.
 #pragma once
 
+#include <array>
 #include <bitset>
 #include <cstdint>
 
+#include "host_time.hpp"
+
 namespace attacca {
+
+// Which notes start takes, and on which channel; live parameters.
+struct TriggerZone {
+    int channel{0};        // 1..16; 0: all
+    int low{0}, high{35};  // no zone where low > high
+    int note{-1};          // one more; -1: none
+
+    bool hears(int midi_channel) const noexcept { return channel == 0 || channel == midi_channel + 1; }
+    bool holds(int pitch) const noexcept { return pitch == note || (low <= pitch && pitch <= high); }
+};
 
 class Keyboard {
 public:
-    struct Rules {
-        int channel{0};           // 1..16; 0: all
-        int low{0}, high{35};     // the trigger zone; low above high: none
-        int extra{-1};            // one more trigger note; -1: none
-        bool ends_itself{false};  // the mode is fill or answer: letting go does not end the take
-    };
-    enum class Act : uint8_t { none, trigger, release, silence };
-    struct Result {
-        Act act{Act::none};
-        bool forward{true};   // the engine hears the message, too
-        uint8_t velocity{0};  // of a trigger
+    enum class Act : uint8_t { nothing, start, release, silence };
+
+    struct Answer {
+        Act act{Act::nothing};
+        bool forward{true};  // the engine is to hear the message
+        int velocity{-1};    // of a start by a note; -1: the parameter
     };
 
-    Result handle(const uint8_t* data, uint8_t size, const Rules& rules) noexcept;
+    Answer midi(const MidiEvent& event, const TriggerZone& zone) noexcept;
+    Answer parameter(bool on) noexcept;
 
-    // The trigger parameter, as if it were a key.
-    Act parameter(bool on, const Rules& rules) noexcept;
-
-    // Visits the chord notes that are down: (channel, note).
+    // Visits what is down as messages (pedals, then chord notes by channel and pitch), as the engine was told.
     template <class Visit>
-    void chords(Visit&& visit) const noexcept {
-        for (int note = 0; note < 128; ++note)
-            if (chord_[static_cast<size_t>(note)]) visit(channel_of_[note], static_cast<uint8_t>(note));
+    void visit_held(Visit&& visit) const {
+        for (size_t channel = 0; channel < kChannels; ++channel)
+            if (pedals_[channel] != 0) visit(message(0xB0 | static_cast<int>(channel), kSustain, pedals_[channel]));
+        for (size_t channel = 0; channel < kChannels; ++channel)
+            for (size_t pitch = 0; pitch < kPitches; ++pitch)
+                if (chord_[channel][pitch] != 0)
+                    visit(message(0x90 | static_cast<int>(channel), static_cast<int>(pitch), chord_[channel][pitch]));
     }
 
 private:
-    enum class Owner : uint8_t { nobody, key, parameter };
+    static constexpr size_t kChannels = 16, kPitches = 128;
+    static constexpr int kParameter = 128, kNobody = -1;  // keys besides the pitches
+    static constexpr int kSustain = 64, kAllSoundOff = 120, kReset = 121, kAllNotesOff = 123, kPedalDown = 64;
 
-    Result control(uint8_t controller, uint8_t value, const Rules& rules) noexcept;
-    Act let_go(const Rules& rules) noexcept;
+    static MidiEvent message(int status, int first, int second) noexcept;
+    Answer control(int channel, int number, int value, const TriggerZone& zone) noexcept;
+    Answer pressed(int key, int velocity) noexcept;
+    Answer lifted(int key) noexcept;
+    Answer let_go() noexcept;
 
-    Owner owner_{Owner::nobody};
-    uint8_t key_{0};
-    bool key_down_{false}, sustain_{false};
-    std::bitset<128> chord_;
-    uint8_t channel_of_[128]{};
+    std::array<std::array<uint8_t, kPitches>, kChannels> chord_{};  // velocity; 0: up
+    std::array<uint8_t, kChannels> pedals_{};                       // value; 0: up
+    std::bitset<kPitches + 1> down_;                                // trigger keys
+    int owner_{kNobody};
+    bool sustain_{false};  // of the channels that are heard
 };
 
 }  // namespace attacca

@@ -1,50 +1,48 @@
-// Mixer: dry and wet as heard. The dry signal passes bit-exactly at gain 1; every gain moves in a ramp of 5 ms, so that
-// no automation, solo or bypass clicks. Thread: audio. No allocation.
+// Mixer: dry and wet as heard. Last on the audio thread's path, from the rendered take to the host's buffers;
+// `_mixed` of bridge/client.py. At gain 1 the dry signal passes bit-exactly; gains move in ramps of 5 ms.
+// Thread: audio.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 namespace attacca {
 
-// A gain on its way to a target, as fast as full scale in 5 ms (or the whole way, if that is further).
-class GainRamp {
+struct Gains {
+    double dry{1.0}, wet{1.0};
+};
+
+// What the parameters mix (0..1) and gain (dB, of the wet signal) ask for; 0.5 leaves both at unity.
+Gains gains_of(double mix, double gain_db) noexcept;
+
+class Mixer {
 public:
-    GainRamp(double sample_rate, double start) noexcept
-        : ramp_samples_(kRamp_s * sample_rate), now_(start), to_(start) {}
+    Mixer(double sample_rate, int channels) noexcept : ramp_samples_(kRamp_s * sample_rate), channels_(channels) {}
 
-    void aim(double target) noexcept {
-        if (target == to_) return;
-        to_ = target;
-        step_ = std::max(std::fabs(now_ - target), 1.0) / ramp_samples_;
-    }
+    void begin_at(const Gains& target) noexcept { gains_ = target; }  // no ramp: nothing was heard yet
 
-    bool still() const noexcept { return now_ == to_; }
-    double value() const noexcept { return now_; }
+    // Samples [from, to) of the host's buffers: outputs[channel][i] from inputs[channel][i] (nullptr: silence; may be
+    // the same buffers in any order) and the interleaved `wet`, whose first sample belongs to `from`.
+    void mix(const Gains& target, const float* const* inputs, const float* wet, float* const* outputs, int64_t from,
+             int64_t to) noexcept;
 
-    float next() noexcept {
-        if (now_ < to_) {
-            now_ = std::min(now_ + step_, to_);
-        } else if (now_ > to_) {
-            now_ = std::max(now_ - step_, to_);
-        }
-        return static_cast<float>(now_);
-    }
+    float input_peak() const noexcept { return input_peak_; }  // of the last call
+    float output_peak() const noexcept { return output_peak_; }
 
 private:
     static constexpr double kRamp_s = 0.005;
 
-    double ramp_samples_, now_, to_, step_{0.0};
-};
+    // One gain's way through a call.
+    struct Ramp {
+        double start, target, step;
+        float at(int64_t index) const noexcept;  // of sample `index` from 0
+        double last(int64_t count) const noexcept;
+    };
+    Ramp ramp(double from, double to) const noexcept;
 
-// out = in * gain (+ nothing else); bit-exact where the gain rests at 1, nothing where it rests at 0.
-inline void apply(GainRamp& gain, float* interleaved, int64_t samples, int channels) noexcept {
-    if (gain.still() && gain.value() == 1.0) return;
-    for (int64_t i = 0; i < samples; ++i) {
-        const float factor = gain.next();
-        for (int channel = 0; channel < channels; ++channel) interleaved[i * channels + channel] *= factor;
-    }
-}
+    const double ramp_samples_;
+    const int channels_;
+    Gains gains_;
+    float input_peak_{0.0f}, output_peak_{0.0f};
+};
 
 }  // namespace attacca

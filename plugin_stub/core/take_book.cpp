@@ -6,151 +6,200 @@
 #include "../protocol.hpp"
 
 namespace attacca {
-
 namespace {
 
 constexpr int32_t kMaxGeneration = 0xFFFF;
-constexpr Quantum kFinestQuantum{false, 0.25};  // of all that the engine offers
+constexpr double kFinestQuantum_ppq = 0.25;  // of all that the engine offers
+constexpr size_t kTriggerRecords = 3;        // release, due and trigger
+
+bool ends_by_itself_in(TakeMode mode) noexcept { return mode == TakeMode::fill || mode == TakeMode::answer; }
+
+BarLines lines_from(double start, double length) noexcept {
+    return {nearest_sample(start - length), nearest_sample(start), nearest_sample(start + length)};
+}
 
 }  // namespace
 
-bool TakeBook::Record::foreign() const noexcept { return request.take >= protocol::kEngineTakesFrom; }
+bool TakeBook::Record::foreign() const noexcept { return take >= protocol::kEngineTakesFrom; }
 
-TakeBook::TakeBook(Exchange& exchange, Sender& sender, const Timeline& timeline) noexcept
-    : exchange_(exchange), sender_(sender), timeline_(timeline) {}
+TakeBook::TakeBook(Exchange& exchange, Outlet& outlet, const Timeline& timeline) noexcept
+    : exchange_(exchange), ring_(exchange.ring), outlet_(outlet), timeline_(timeline) {}
 
-void TakeBook::trigger(TriggerRequest request, int64_t position) noexcept {
-    request.take = ++takes_;
-    request.position = position;
-    const std::optional<Launch> launch = launch_of(request, position, request.mode);
-    if (current_) sender_.release(current_->request.take, launch ? launch->position : position, false);
-    current_ = Record{request, launch, openings_, std::nullopt};
-    if (launch) cut(launch->position, begin(request.take));
-    sender_.trigger(request);
+void TakeBook::trigger(const TriggerRequest& request, int64_t position) noexcept {
+    held_.reset();
+    if (!ends_by_itself_in(request.mode)) held_ = request;
+    if (!connected_) return;
+    if (!outlet_.has_room(kTriggerRecords)) {  // half of it would be worse than nothing
+        outlet_.count_dropped();
+        return;
+    }
+    Record record;
+    record.take = ++takes_;
+    record.opening = openings_;
+    record.request = request;
+    record.request.take = record.take;
+    record.request.position = position;
+    record.launch = launch_of(record.request, position, request.mode);
+    if (current_ && in_session(*current_)) {
+        send_release(current_->take, record.launch ? record.launch->position : position, false);
+    }
+    current_ = record;
+    if (record.launch) ring_.cut(record.launch->position, begin(record.take));
+    ToNetwork message;
+    message.kind = ToNetwork::Kind::trigger;
+    message.position = position;
+    message.trigger = record.request;
+    outlet_.put(message);
 }
 
 void TakeBook::release(int64_t position, bool quantized) noexcept {
+    held_.reset();
     if (!current_ || current_->released) return;
-    std::optional<Launch> line;
-    if (quantized) line = launch_of(current_->request, position, TakeMode::continue_);
-    const int64_t until = line ? line->position : position;
-    cut(until, kNothing);
-    sender_.release(current_->request.take, position, quantized);
+    const auto launch = quantized ? launch_of(current_->request, position, TakeMode::continue_) : std::nullopt;
+    const int64_t until = launch ? launch->position : position;
+    ring_.cut(until, kNothing);
+    if (in_session(*current_)) send_release(current_->take, position, quantized);
     current_->released = until;
+}
+
+void TakeBook::silence(int64_t position) noexcept {
+    held_.reset();
+    end_at(position);
+}
+
+void TakeBook::end_at(int64_t position) noexcept {
+    if (!current_) return;
+    ring_.cut(position, kNothing);
+    current_.reset();
 }
 
 void TakeBook::enter_epoch(int64_t position, int64_t epoch) noexcept {
     const bool stopped = playing_ && !timeline_.playing();
+    if (stopped) held_.reset();
     epoch_ = epoch;
     playing_ = timeline_.playing();
-    cut(position, kNothing);
+    ring_.cut(position, kNothing);
     if (!current_) return;
     const bool over = current_->released && *current_->released <= position;
     if (stopped || over || current_->foreign()) {  // what the engine started, it places anew: see adopt
         current_.reset();
         return;
     }
-    if (!current_->launch || current_->launch->position > position)
-        current_->launch = launch_of(current_->request, position, current_->request.mode);
-    current_->released = moved(current_->released, position);
-    if (!current_->launch) return;
-    const int64_t due = std::max(position, current_->launch->position);
-    cut(due, begin(current_->request.take));
-    if (current_->released) cut(std::max(*current_->released, due), kNothing);
+    Record& record = *current_;
+    if (!record.launch || record.launch->position > position) {
+        record.launch = launch_of(record.request, position, record.request.mode);
+    }
+    record.released = moved(record.released, position);
+    if (!record.launch) return;
+    const int64_t due = std::max(position, record.launch->position);
+    ring_.cut(due, begin(record.take));
+    if (record.released) ring_.cut(std::max(*record.released, due), kNothing);
 }
 
 // A pending end keeps the quarter notes that were left until it, as the engine's does.
 std::optional<int64_t> TakeBook::moved(std::optional<int64_t> released, int64_t position) const noexcept {
-    if (!released) return std::nullopt;
+    if (!released) return released;
     if (!timeline_.playing() || !timeline_.before()) return position;
     const Segment& before = *timeline_.before();
     const Segment& now = timeline_.segment();
-    const double left = before.ppq_at(*released) - before.ppq_at(position);
-    return nearest_sample(now.position_of(now.ppq_at(position) + left));
+    const Wide left = before.wide_ppq_at(*released) - before.wide_ppq_at(position);
+    return nearest_sample(now.wide_position_of(now.wide_ppq_at(position) + left).value());
 }
 
-void TakeBook::silence(int64_t position) noexcept {
-    if (!current_) return;
-    cut(position, kNothing);
-    current_.reset();
-}
-
-bool TakeBook::follow(bool sounding) noexcept {
-    bool opened = false;
+void TakeBook::follow(bool sounding) noexcept {
     ToAudio note;
-    while (exchange_.inbox.pop(note)) {
-        switch (note.kind) {
-            case ToAudio::Kind::opened:
-                ++openings_;
-                connected_ = opened = true;
-                break;
-            case ToAudio::Kind::lost:
-                ++openings_;
-                connected_ = false;
-                break;
-            case ToAudio::Kind::first:
-                first_generation_ = note.generation;
-                first_position_ = note.position;
-                break;
-            case ToAudio::Kind::ended:
-                ended(note);
-                break;
-            case ToAudio::Kind::unclaimed:
-                adopt(note);
-                break;
-        }
-    }
-    if (!current_) return opened;
-    if (current_->released && *current_->released <= exchange_.ring.read_end()) {
+    while (exchange_.inbox.pop(note)) take_in(note);
+    if (!current_) return;
+    if (current_->released && *current_->released <= ring_.read_end()) {
         current_.reset();
-    } else if (!sounding && !opened && connected_ && current_->opening != openings_) {
-        silence(exchange_.ring.read_end());
+    } else if (!sounding && (!in_session(*current_) || !connected_)) {
+        end_at(ring_.read_end());
     }
-    return opened;
 }
 
-void TakeBook::renew(int64_t position) noexcept {
-    if (!current_ || current_->opening == openings_) return;
-    const bool wanted = !current_->released && !current_->foreign() &&
-                        (current_->request.mode == TakeMode::continue_ || current_->request.mode == TakeMode::vamp);
-    if (wanted) trigger(current_->request, position);
+void TakeBook::take_in(const ToAudio& note) noexcept {
+    switch (note.kind) {
+        case ToAudio::Kind::opened:
+        case ToAudio::Kind::lost:
+            ++openings_;
+            connected_ = note.kind == ToAudio::Kind::opened;
+            break;
+        case ToAudio::Kind::first:
+            first_generation_ = note.generation;
+            first_position_ = note.position;
+            break;
+        case ToAudio::Kind::unclaimed:
+            adopt(note);
+            break;
+        case ToAudio::Kind::ended:
+            ended(note);
+            break;
+    }
+}
+
+bool TakeBook::reopened() noexcept {
+    if (openings_ == seen_openings_) return false;
+    seen_openings_ = openings_;
+    return connected_;
+}
+
+void TakeBook::resume(int64_t position, bool sounding) noexcept {
+    if (!held_) return;
+    if (!sounding) end_at(ring_.read_end());
+    trigger(TriggerRequest{*held_}, position);
 }
 
 // A take that the engine started sounds from its first committed chunk on, and ends what sounded before.
-void TakeBook::adopt(const ToAudio& chunk) noexcept {
-    const bool known = std::any_of(dues_.begin(), dues_.end(),
-                                   [&](const Due& due) { return due.epoch == chunk.epoch && due.take == chunk.take; });
-    if (chunk.epoch != epoch_ || known) return;
-    const int64_t position = std::max(chunk.position, exchange_.ring.read_end());
-    TriggerRequest request;
-    request.take = chunk.take;
-    request.position = position;
-    request.quantum = kFinestQuantum;
-    std::optional<Launch> launch = launch_of(request, position, request.mode);
-    if (launch && launch->position != position) launch.reset();
-    if (current_ && !current_->foreign() && !current_->released)
-        sender_.release(current_->request.take, position, false);
-    current_ = Record{request, launch, openings_, std::nullopt};
-    cut(position, begin(chunk.take));
+void TakeBook::adopt(const ToAudio& note) noexcept {
+    const bool known = std::any_of(dues_.begin(), dues_.end(), [&note](const Due& due) {
+        return due.epoch == note.epoch && due.take == note.take;
+    });
+    if (note.epoch != epoch_ || known) return;
+    Record record;
+    record.take = note.take;
+    record.opening = openings_;
+    record.request.take = note.take;
+    record.request.position = std::max(note.position, ring_.read_end());
+    record.request.quantum = {false, kFinestQuantum_ppq};
+    const int64_t position = record.request.position;
+    record.launch = launch_of(record.request, position, TakeMode::continue_);
+    if (record.launch && record.launch->position != position) record.launch.reset();
+    held_.reset();
+    const bool ours = current_ && !current_->foreign() && in_session(*current_);
+    if (ours && !current_->released) send_release(current_->take, position, false);
+    current_ = record;
+    ring_.cut(position, begin(note.take));
 }
 
-void TakeBook::ended(const ToAudio& end) noexcept {
-    if (!current_ || current_->request.take != end.take) return;
-    const int64_t read = exchange_.ring.read_end();
-    const int64_t until = end.epoch == epoch_ ? std::max(end.position, read) : read;
-    if (!current_->released || until < *current_->released) cut(until, kNothing);
+void TakeBook::ended(const ToAudio& note) noexcept {
+    if (!current_ || note.take != current_->take) return;
+    const int64_t read_end = ring_.read_end();
+    const int64_t until = note.epoch == epoch_ ? std::max(note.position, read_end) : read_end;
+    if (!current_->released || until < *current_->released) ring_.cut(until, kNothing);
     current_.reset();
+    held_.reset();
 }
 
 bool TakeBook::covered(int64_t position) const noexcept {
-    int64_t start = exchange_.ring.read_end();
-    if (first_generation_ != kNothing && first_generation_ == generation_)
+    int64_t start = ring_.read_end();
+    if (first_generation_ != kNothing && first_generation_ == generation_) {
         start = std::min(std::max(start, first_position_), position);
-    return exchange_.ring.committed_until(start, position) >= position;
+    }
+    return ring_.committed_until(start, position) >= position;
 }
 
+int64_t TakeBook::take() const noexcept { return current_ ? current_->take : 0; }
+
+int64_t TakeBook::start() const noexcept {
+    if (!current_) return -1;
+    if (current_->launch) return current_->launch->position;
+    return current_->foreign() ? current_->request.position : -1;
+}
+
+int64_t TakeBook::end() const noexcept { return current_ && current_->released ? *current_->released : -1; }
+
 bool TakeBook::bar_lines(int64_t position, BarLines& lines) const noexcept {
-    const std::optional<Bar> bar = timeline_.bar_at(position);
+    const auto bar = timeline_.bar_at(position);
     if (!bar) return false;
     const double length = timeline_.segment().snapshot.bar_quarters() / timeline_.segment().quarters_per_sample();
     double start = bar->position;
@@ -159,52 +208,53 @@ bool TakeBook::bar_lines(int64_t position, BarLines& lines) const noexcept {
     } else if (nearest_sample(start) > position) {
         start -= length;
     }
-    lines = {nearest_sample(start - length), nearest_sample(start), nearest_sample(start + length)};
+    lines = lines_from(start, length);
     return true;
 }
 
-// On the current take's launch grid, or at its launch.
 bool TakeBook::is_launch(int64_t position) const noexcept {
     if (!current_) return false;
     if (current_->launch && current_->launch->position == position) return true;
     if (current_->request.quantum.amount == 0.0) return false;
-    const std::optional<Launch> line = launch_of(current_->request, position, TakeMode::continue_);
-    return line && line->position == position;
+    const auto launch = launch_of(current_->request, position, TakeMode::continue_);
+    return launch && launch->position == position;
 }
 
-// A new generation for a take in the present epoch, known to the network half before it is due.
+// A new generation for a take in the present epoch, told to the network half before it is due.
 int32_t TakeBook::begin(int64_t take) noexcept {
     generation_ = generation_ % kMaxGeneration + 1;
     dues_[next_due_] = {epoch_, take};
-    next_due_ = (next_due_ + 1) % dues_.size();
-    sender_.due(generation_, epoch_, take);
+    next_due_ = (next_due_ + 1) % kKeptDues;
+    ToNetwork message;
+    message.kind = ToNetwork::Kind::due;
+    message.due.generation = generation_;
+    message.due.epoch = epoch_;
+    message.due.take = take;
+    outlet_.put(message);
     return generation_;
 }
 
-// Never before what was read; if too many cuts are pending, all that is pending gives way to silence.
-void TakeBook::cut(int64_t position, int32_t generation) noexcept {
-    PositionRing& ring = exchange_.ring;
-    if (!ring.cut(position, generation)) ring.cut(ring.read_end(), kNothing);
+void TakeBook::send_release(int64_t take, int64_t position, bool quantized) noexcept {
+    ToNetwork message;
+    message.kind = ToNetwork::Kind::release;
+    message.position = position;
+    message.release.take = take;
+    message.release.quantized = quantized;
+    outlet_.put(message);
 }
 
-// Where a take that is triggered at `position` enters; empty while the host stands still.
+bool TakeBook::in_session(const Record& record) const noexcept { return record.opening == openings_; }
+
 std::optional<Launch> TakeBook::launch_of(const TriggerRequest& request, int64_t position,
                                           TakeMode mode) const noexcept {
-    std::optional<Launch> launch = timeline_.next_launch(position, request.quantum);
+    const auto launch = timeline_.next_launch(position, request.quantum);
     if (!launch || mode != TakeMode::answer) return launch;
-    const std::optional<double> heard = timeline_.bars_after(launch->position, request.bars);
+    const auto heard = timeline_.bars_after(launch->position, request.bars);
     if (!heard) return std::nullopt;
-    const int64_t at = nearest_sample(*heard);
-    return Launch{timeline_.segment().ppq_at(at), at};
-}
-
-void TakeBook::show(AudioMeters& meters) const noexcept {
-    const auto store = [](std::atomic<int64_t>& meter, int64_t value) {
-        meter.store(value, std::memory_order_relaxed);
-    };
-    store(meters.take, current_ ? current_->request.take : 0);
-    store(meters.take_start, current_ && current_->launch ? current_->launch->position : -1);
-    store(meters.take_end, current_ && current_->released ? *current_->released : -1);
+    Launch replies;
+    replies.position = nearest_sample(*heard);
+    replies.ppq = timeline_.segment().ppq_at(replies.position);
+    return replies;
 }
 
 }  // namespace attacca
