@@ -181,8 +181,8 @@ def test_a_take_armed_until_the_host_plays_ends_with_its_release() -> None:
     assert not recording.wet.any()
 
 
-def test_a_lost_session_ends_the_take_after_the_ladder() -> None:
-    clock = [0.0]
+def lost_in_a_take(clock: list[float]) -> tuple[Any, VirtualHost, Any]:
+    """A client whose take sounded for a bar and whose link then fell silent; its host, and what each block does."""
     engine = DirectEngine()
     client = connected(engine, RATE)
     client.network._clock = lambda: clock[0]
@@ -196,11 +196,12 @@ def test_a_lost_session_ends_the_take_after_the_ladder() -> None:
     host.run(client, 2 * BAR + 6000, script=[(BAR - 40000, TRIGGER)], on_block=watch)
     client.network._link = DirectLink(lambda frames: [], list)
     client.network._begin_anew()  # the heartbeats have failed
-    client.network._take_welcome(protocol.Welcome(
-        session=1, model="fake", model_rate=MODEL_RATE, hop_samples=640, num_codebooks=4, publish="",
-        heartbeat_s=3600.0, engine="test",
-    ))  # fmt: skip
     assert client.takes.current is not None
+    return client, host, watch
+
+
+def test_a_lost_session_ends_the_take_after_the_ladder() -> None:
+    client, host, watch = lost_in_a_take([0.0])
     host.run(client, 9 * BAR, on_block=watch)
     counters = client.playback.counters
     assert counters.repeat_samples == 4 * BAR
@@ -208,6 +209,23 @@ def test_a_lost_session_ends_the_take_after_the_ladder() -> None:
     missed = counters.underrun_samples
     host.run(client, 10 * BAR, on_block=watch)
     assert counters.underrun_samples == missed  # nothing is due any more
+
+
+def test_a_held_take_begins_anew_with_the_next_session_and_the_ladder_bridges_until_then() -> None:
+    client, host, watch = lost_in_a_take([0.0])
+    client.network._take_welcome(protocol.Welcome(
+        session=2, model="fake", model_rate=MODEL_RATE, hop_samples=640, num_codebooks=4, publish="",
+        heartbeat_s=3600.0, engine="test",
+    ))  # fmt: skip
+    lost = client.takes.current.take
+    host.run(client, 2 * BAR + 7000, on_block=watch)
+    again = client.takes.current
+    assert again.take == lost + 1
+    assert again.launch.position == 3 * BAR
+    host.run(client, 4 * BAR, on_block=watch)
+    counters = client.playback.counters
+    assert counters.underrun_samples == counters.repeat_samples > 0  # a whole bar was there to repeat
+    assert counters.waiting_samples == BAR  # this session says nothing: its take is due, and has not begun
 
 
 def test_an_engine_that_restarts_ends_the_takes_of_its_sessions() -> None:
