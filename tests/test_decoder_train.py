@@ -82,6 +82,22 @@ def test_learns_logs_and_resumes(tmp_path: Path) -> None:
     assert exported.config == trainer.model_config and not exported.training
 
 
+def test_a_number_of_updates_in_place_of_minutes_and_the_same_crops_for_every_pattern(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path), "train")
+    drawn: dict[str, list[np.ndarray]] = {}
+    for pattern in ("stack-delay", "flat"):
+        config = sized("1x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=WIDTH, pattern=pattern,
+                       p=3 if pattern == "stack-delay" else 1, window_frames=80)  # fmt: skip
+        recipe = TrainConfig(updates=7, batch=4, crop_frames=32, prefixes=(0, 8), evaluation_crops=3)
+        trainer = Trainer(config, recipe, device="cpu")
+        heard = trainer.gradients
+        trainer.gradients = lambda model, codes, *rest, h=heard, p=pattern: (  # type: ignore[method-assign]
+            drawn.setdefault(p, []).append(codes), h(model, codes, *rest))[1]  # fmt: skip
+        train(trainer, songs, songs, tmp_path / pattern, clock=ticks(1000.0), say=lambda text: None)
+        assert (trainer.updates, trainer.progress) == (7, 1.0)
+    np.testing.assert_array_equal(drawn["stack-delay"], drawn["flat"])
+
+
 def test_other_sizes_are_refused(tmp_path: Path) -> None:
     trainer = make_trainer()
     trainer.save(tmp_path / CHECKPOINT)
@@ -161,6 +177,7 @@ def test_every_weight_is_optimised_once() -> None:
     ("changes", "message"),
     [
         ({"minutes": 0.0}, "minutes"),
+        ({"updates": -1}, "updates"),
         ({"learning_rate": 2.0}, "learning_rate"),
         ({"workers": 3, "batch": 4}, "workers"),
         ({"prefixes": (224,)}, "prefixes"),

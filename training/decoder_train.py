@@ -39,6 +39,7 @@ class TrainConfig:
     """The recipe."""
 
     minutes: float = 60.0
+    updates: int = 0  # train for so many in place of minutes; 0: for minutes
     batch: int = 8
     crop_frames: int = 224
     prefixes: tuple[int, ...] = (0, 32, 64, 96, 128, 160)  # one is drawn per batch
@@ -61,6 +62,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.minutes < math.inf:
             raise ValueError(f"minutes is {self.minutes}, must be above 0")
+        if self.updates < 0:
+            raise ValueError(f"updates is {self.updates}, must be 0 (train for minutes) or more")
         if not 0.0 < self.learning_rate <= 1.0:
             raise ValueError(f"learning_rate is {self.learning_rate}, must be above 0, up to 1")
         if not 1 <= self.workers <= self.batch or self.batch % self.workers:
@@ -130,6 +133,13 @@ class Trainer:
             self.model.share_memory()
             self.helpers = [Helper(self.model, self.gradients) for _ in range(1, config.workers)]
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done; 1 or more: all of it."""
+        if self.config.updates:
+            return self.updates / self.config.updates
+        return self.elapsed_s / (60.0 * self.config.minutes)
+
     def gradients(self, model: Decoder, codes: np.ndarray, cond: np.ndarray, prefix: int, fresh: bool) -> Tensor:
         """Forward and backward of a share of the batch: its losses [K] in nats, gradients left in the model."""
         layout = self.layouts.get(prefix, fresh)
@@ -143,8 +153,8 @@ class Trainer:
         """One update; the codebooks' losses in bits."""
         config = self.config
         prefix = int(self.rng.choice(config.prefixes))
-        stack_family = self.model_config.make_pattern().family == "stack"
-        fresh = not (stack_family and prefix and self.rng.random() < config.without_bos)
+        without_bos = self.rng.random() < config.without_bos  # drawn for every pattern: all see the same crops
+        fresh = not (without_bos and prefix and self.model_config.make_pattern().family == "stack")
         codes, cond = songs.batch(self.rng, config.batch, config.crop_frames)
         cond = drop(cond, prefix, Dropout(), self.rng)
         shares = zip(np.split(codes, config.workers), np.split(cond, config.workers), strict=True)
@@ -153,7 +163,7 @@ class Trainer:
             helper.start(*share)
         losses = [self.gradients(self.model, *own)] + [helper.finish() for helper in self.helpers]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.optimizer.step(config.rate(self.elapsed_s / (60.0 * config.minutes)))
+        self.optimizer.step(config.rate(self.progress))
         self.updates += 1
         decay = min(config.ema, (1.0 + self.updates) / (10.0 + self.updates))
         with torch.no_grad():
@@ -233,7 +243,7 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Trains until the recipe's minutes are spent; evaluates, logs and saves on the way and at the end."""
+    """Trains for the recipe's minutes or updates; evaluates, logs and saves on the way and at the end."""
     config = trainer.config
     run.mkdir(parents=True, exist_ok=True)
     last = clock()
@@ -247,7 +257,7 @@ def train(
             file.write(json.dumps(line) + "\n")
         say(json.dumps(line))
 
-    while trainer.elapsed_s < 60.0 * config.minutes:
+    while trainer.progress < 1.0:
         bits = np.array(trainer.update(songs))
         if not np.isfinite(bits).all():
             raise FloatingPointError(f"loss is {bits} after {trainer.updates} updates")
@@ -258,7 +268,7 @@ def train(
         if trainer.elapsed_s - reported >= config.report_every_s:
             reported = trainer.elapsed_s
             say(
-                f"{trainer.elapsed_s / 60:6.1f}/{config.minutes:g} min, {trainer.updates} updates, "
+                f"{trainer.progress:6.1%}, {trainer.elapsed_s / 60:.1f} min, {trainer.updates} updates, "
                 f"{average.sum():.2f} bits/frame {np.round(average, 2)}"
             )
         if trainer.elapsed_s - evaluated >= config.evaluate_every_s:
@@ -282,6 +292,7 @@ def main(
         int, typer.Option(help="attention window in cache slots; crop_frames if not given")
     ] = 0,
     minutes: Annotated[float, typer.Option(help="training time, summed over resumed runs")] = 60.0,
+    updates: Annotated[int, typer.Option(help="train for so many updates in place of minutes")] = 0,
     batch: Annotated[int, typer.Option(help="crops per update")] = 8,
     crop_frames: Annotated[int, typer.Option(help="frames per crop")] = 224,
     learning_rate: Annotated[float, typer.Option(help="peak")] = 2.5e-3,
@@ -295,6 +306,7 @@ def main(
     workers = 1 if torch.cuda.is_available() else workers
     recipe = TrainConfig(
         minutes=minutes,
+        updates=updates,
         batch=batch,
         crop_frames=crop_frames,
         learning_rate=learning_rate,
