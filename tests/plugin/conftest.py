@@ -43,11 +43,65 @@ def build(folder: Path, *options: str) -> Path:
     return folder
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One variant of the plugin as it was built: effect or instrument."""
+
+    folder: Path
+    name: str
+
+    @property
+    def clap(self) -> Path:
+        return self.folder / f"{self.name}.clap"
+
+    @property
+    def vst3(self) -> Path:
+        """The bundle, a folder."""
+        return self.folder / f"{self.name}.vst3"
+
+    @property
+    def lv2(self) -> Path:
+        """The bundle, a folder."""
+        return self.folder / f"{self.name}.lv2"
+
+    @property
+    def standalone(self) -> Path:
+        """The JACK client."""
+        return self.folder / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formats:
+    """What `make plugin` builds."""
+
+    effect: Variant
+    instrument: Variant
+
+
 @pytest.fixture(scope="session")
-def native() -> Native:
-    """The test build without plugin formats; ATTACCA_PLUGIN_BUILD names a folder that is already built
-    (taken out of the environment: an engine refuses variables that it does not know)."""
-    if ready := os.environ.pop("ATTACCA_PLUGIN_BUILD", None):
-        return Native(folder=Path(ready))
+def ready_build() -> Path | None:
+    """The folder that ATTACCA_PLUGIN_BUILD names, already built (the variable is taken out of the environment:
+    an engine refuses variables that it does not know)."""
+    ready = os.environ.pop("ATTACCA_PLUGIN_BUILD", None)
+    return None if ready is None else Path(ready).resolve()
+
+
+@pytest.fixture(scope="session")
+def native(ready_build: Path | None) -> Native:
+    """The test build without plugin formats, or the folder that is already built."""
+    if ready_build is not None:
+        return Native(folder=ready_build)
     folder = ROOT / "build" / "plugin-tests"
     return Native(folder=build(folder, "-DATTACCA_FORMATS=OFF", "-DATTACCA_TESTS=ON"))
+
+
+@pytest.fixture(scope="session")
+def formats(ready_build: Path | None) -> Formats:
+    """All formats of both variants, of the folder that is already built, else as `make plugin` builds them."""
+    folder = (ROOT / "build" / "plugin" if ready_build is None else ready_build) / "bin"
+    variants = [Variant(folder=folder, name=name) for name in ("Attacca", "AttaccaInstrument")]
+    for variant in variants:
+        for file in (variant.clap, variant.vst3, variant.lv2, variant.standalone):
+            if not file.exists():
+                pytest.skip(f"{file} was not built: make plugin")
+    return Formats(effect=variants[0], instrument=variants[1])

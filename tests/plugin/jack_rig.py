@@ -1,7 +1,8 @@
 """A JACK host in a process of its own: dummy server, timebase master, MIDI in, recording out; prints one JSON line.
 
 Around a plugin's standalone or an LV2 host (jalv). The timebase rounds its ticks down to whole ones, as JACK
-masters do, so what a client is told of bars is off by up to a tick; the transport frame is exact. Run as a script.
+masters do, so what a client is told of bars is off by up to a tick; the transport frame is exact. With --still
+there is neither transport nor timebase, and frames count from when everything was connected. Run as a script.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Rig:
         self.options = options
         self.bpm = Fraction(options.bpm)
         self.meter_num, self.meter_den = (int(part) for part in options.meter.split("/"))
+        self.first_ppq = Fraction(options.first_ppq)
+        self.still_from: int | None = None  # JACK's frame time that counts as 0 with --still
         self.notes = [(int(at), bytes.fromhex(data)) for at, data in (note.split(":") for note in options.midi)]
         self.sent: list[int] = []
         self.cycles: dict[int, int] = {}  # JACK's frame time -> transport frame
@@ -43,7 +46,8 @@ class Rig:
         self.feeder.set_process_callback(self._feed)
         self.feeder.set_xrun_callback(self._xrun)
         self.taker.set_process_callback(self._take)
-        self.feeder.set_timebase_callback(self._timebase)
+        if not options.still:
+            self.feeder.set_timebase_callback(self._timebase)
 
     def _xrun(self, _delayed_us: float) -> None:
         self.xruns += 1
@@ -51,9 +55,11 @@ class Rig:
     def _feed(self, frames: int) -> None:
         self.midi.clear_buffer()
         state, position = self.feeder.transport_query_struct()
-        if state != jack.ROLLING:
-            return
         frame = position.frame
+        if self.still_from is not None:
+            frame = self.feeder.last_frame_time - self.still_from
+        if frame < 0 or (state != jack.ROLLING and self.still_from is None):
+            return
         self.cycles[self.feeder.last_frame_time] = frame
         for at, data in self.notes:
             if frame <= at < frame + frames:
@@ -64,7 +70,8 @@ class Rig:
         self.recorded[self.taker.last_frame_time] = np.stack([port.get_array() for port in self.inputs], axis=1)
 
     def _timebase(self, _state: int, _blocksize: int, position: object, _new: bool) -> None:
-        beats = Fraction(position.frame) * self.bpm / (60 * self.feeder.samplerate) * Fraction(self.meter_den, 4)
+        ppq = self.first_ppq + Fraction(position.frame) * self.bpm / (60 * self.feeder.samplerate)
+        beats = ppq * Fraction(self.meter_den, 4)
         whole = math.floor(beats)
         position.valid = _NO_TIMECODE
         position.bar = whole // self.meter_num + 1
@@ -88,6 +95,17 @@ class Rig:
             time.sleep(0.1)
         raise TimeoutError(f"no {count} ports like {pattern!r}: {[port.name for port in self.feeder.get_ports()]}")
 
+    def connect(self, source: object, to: object) -> None:
+        """A client's ports are there before it is active; until it is, JACK refuses."""
+        deadline = time.monotonic() + 10.0
+        while True:
+            try:
+                return self.feeder.connect(source, to)
+            except jack.JackErrorCode:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def run(self) -> None:
         """Connect, roll, record."""
         self.feeder.activate()
@@ -95,13 +113,16 @@ class Rig:
         pattern = re.escape(self.options.client)
         midi_in = self.wait_for(pattern, midi=True, inputs=True, count=1)[0]
         outputs = self.wait_for(pattern, midi=False, inputs=False, count=self.options.channels)
-        self.feeder.connect(self.midi, midi_in)
+        self.connect(self.midi, midi_in)
         for port, source in zip(self.inputs, outputs, strict=False):
-            self.taker.connect(source, port)
+            self.connect(source, port)
         time.sleep(self.options.settle_s)
-        self.feeder.transport_locate(self.options.start_frame)
-        time.sleep(0.1)
-        self.feeder.transport_start()
+        if self.options.still:
+            self.still_from = self.feeder.last_frame_time + 10 * self.feeder.blocksize
+        else:
+            self.feeder.transport_locate(self.options.start_frame)
+            time.sleep(0.1)
+            self.feeder.transport_start()
         end = time.monotonic() + self.options.seconds
         while time.monotonic() < end:
             time.sleep(0.05)
@@ -109,7 +130,7 @@ class Rig:
         time.sleep(0.2)
 
     def result(self) -> np.ndarray:
-        """[samples, 2] from the first transport frame on; holes are NaN."""
+        """[samples, 2] from the first frame that rolled on; holes are NaN."""
         if not self.cycles:
             raise RuntimeError("the transport never rolled")
         first, last = min(self.cycles.values()), max(self.cycles.values())
@@ -129,6 +150,8 @@ def main() -> None:
     parser.add_argument("--bpm", default="120")
     parser.add_argument("--meter", default="4/4")
     parser.add_argument("--midi", action="append", default=[], help="FRAME:HEX, e.g. 40000:901864")
+    parser.add_argument("--first-ppq", default="0", help="quarters at frame 0, e.g. 1/3")
+    parser.add_argument("--still", action="store_true", help="no transport, no timebase")
     parser.add_argument("--start-frame", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--settle-s", type=float, default=1.0)
