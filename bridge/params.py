@@ -128,11 +128,11 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     ),
     Parameter(
         name="temperature", label="Temperature", description="Sampling temperature; 0 always takes the likeliest.",
-        default=1.0, minimum=0.0, maximum=2.0, midi_cc=25, replans=True,
+        default=0.9, minimum=0.0, maximum=2.0, midi_cc=25, replans=True,
     ),
     Parameter(
         name="guidance", label="Guidance", description="How strictly chords, beat and style bind; 1 is plain.",
-        default=1.0, minimum=0.0, maximum=10.0, midi_cc=26, replans=True,
+        default=3.0, minimum=0.0, maximum=10.0, midi_cc=26, replans=True,
     ),
     Parameter(
         name="top_k", label="Top k", description="Only the k likeliest tokens are drawn from; 0 is all.",
