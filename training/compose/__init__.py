@@ -1,4 +1,7 @@
-"""The composer: a seed becomes a song with exact labels; first stage of training's path to a dataset."""
+"""The composers: a seed becomes a song with exact labels; first stage of training's path to a dataset.
+
+v0, in this package, made the songs that Ostinato v0 was trained on; v1 is training/music.
+"""
 
 from attacca.training.compose.composer import compose
 from attacca.training.compose.song import ChordSpan, Note, Song
