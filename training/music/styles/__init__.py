@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from attacca.training.music.style import Style
-from attacca.training.music.styles.acoustic import ACOUSTIC
 from attacca.training.music.styles.band import BAND
-from attacca.training.music.styles.electronic import ELECTRONIC
+from attacca.training.music.styles.beats import BEATS
+from attacca.training.music.styles.calm import CALM
+from attacca.training.music.styles.club import CLUB
+from attacca.training.music.styles.floor import FLOOR
 from attacca.training.music.styles.heldout import HELDOUT
-from attacca.training.music.styles.urban import URBAN
+from attacca.training.music.styles.jazz import JAZZ
 
-STYLES: tuple[Style, ...] = (*ELECTRONIC, *URBAN, *BAND, *ACOUSTIC)
+STYLES: tuple[Style, ...] = (*CLUB, *BEATS, *FLOOR, *BAND, *JAZZ, *CALM)
 HELDOUT_STYLES: tuple[Style, ...] = HELDOUT
 STYLE_NAMES: tuple[str, ...] = tuple(style.name for style in STYLES)
 HELDOUT_NAMES: tuple[str, ...] = tuple(style.name for style in HELDOUT_STYLES)

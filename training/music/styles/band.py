@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attacca.training.music.style import (
+    CRASH,
     FIVE,
     FOUR,
     HAT,
@@ -12,8 +13,12 @@ from attacca.training.music.style import (
     SEVEN,
     SIX,
     SNARE,
+    SPLASH,
+    STICK,
+    THREE,
     TOM_FLOOR,
     TOM_HIGH,
+    TOM_LOW,
     TOM_MID,
     Comping,
     Lead,
@@ -98,4 +103,164 @@ ROCK = Style(
     drive=0.35,
 )
 
-BAND: tuple[Style, ...] = (ROCK,)
+METAL = Style(
+    name="metal",
+    bpm=(126, 178),
+    meters={FOUR: 0.76, SEVEN: 0.1, FIVE: 0.06, SIX: 0.04, THREE: 0.04},
+    kits=(16,),
+    grooves={
+        FOUR: (
+            {KICK: "XxxxXxxxXxxxXxxx", SNARE: "....X.......X...", RIDE: "X...X...X...X..."},
+            {KICK: "X.xxX.xxX.xxX.xx", SNARE: "....X.......X...", HAT: "X...X...X...X..."},
+            {KICK: "X.X.X.X.X.X.X.X.", SNARE: ".X.X.X.X.X.X.X.X", CRASH: "X.......X......."},
+            {KICK: "X..X..X..X..X.X.", SNARE: "........X.......", SPLASH: "X...X...X...X..."},
+        )
+    },
+    fills=(
+        {SNARE: "xxxxXXXX"},
+        {
+            TOM_HIGH: "xxxx............",
+            TOM_MID: "....xxxx........",
+            TOM_LOW: "........xxxx....",
+            TOM_FLOOR: "............xxxx",
+        },
+        {SNARE: "rrrr"},
+        {TOM_FLOOR: "X.xX.xX.", SNARE: "..x..x.X"},
+    ),
+    bass_programs=(34,),
+    bass={FOUR: ("RRRRRRRRRRRRRRRR", "R.RRR.RRR.RRR.RR", "R..R..R..R..R.R.", "R.R.R.R.R.R.R.R.")},
+    bass_gate=0.8,
+    bass_level=100,
+    comping=(
+        Comping(
+            programs=(30,),
+            patterns={
+                FOUR: (
+                    "Cxx.xx.xCxx.xx.x",
+                    "sxxxsxxxsxxxsxxx",
+                    "C..C..C..C..C.C.",
+                    "S.......S.......",
+                    "s.sss.sss.sss.ss",
+                )
+            },
+            voices=3,
+            centre=48,
+            level=96,
+        ),
+        Comping(
+            programs=(30, 29),
+            patterns={FOUR: ("S...............", "S.......S.......", "m.m.m.m.m.m.m.m.")},
+            voices=2,
+            centre=57,
+            level=82,
+            kinds="CBS",
+            share=0.7,
+        ),
+    ),
+    leads=(
+        Lead(programs=(30, 84), kind="solo", density=0.75, scale="mode", centre=76),
+        Lead(
+            programs=(30,),
+            kind="riff",
+            scale="mode",
+            centre=64,
+            patterns={FOUR: ("aabaacaabaaedcba", "a.aab.aac.aad.cb", "abcbabcbabcdedcb")},
+        ),
+    ),
+    progressions=(
+        ("phrygian", "i5 bII5 i5 bIII5,bII5"),
+        ("minor", "i5 bVI5 bVII5 i5"),
+        ("minor", "i5 i5 bVI5 bVII5"),
+        ("harmonic", "i5 bVI5 iv5 V5"),
+        ("phrygian", "i5 i5 bII5 bVII5"),
+    ),
+    forms=("IVCVCSC", "VCVCBSC", "IVVCKC"),
+    lineups={"I": ("c>dc>dbc", "dbc", "d>dbc"), "V": ("dbc",), "K": ("c", "dc", "dbc"), "B": ("dbc", "dbcl")},
+    loose=0.03,
+    crash=1.0,
+    accent=(6, 0, 4, 0),
+    tightness_ms=2.0,
+    touch=3.5,
+    modulate=0.15,
+    room=(0.3, 0.9),
+    wet=0.3,
+    drive=0.6,
+)
+
+BALLAD = Style(
+    name="ballad",
+    bpm=(60, 82),
+    meters={FOUR: 0.66, SIX: 0.22, THREE: 0.12},
+    kits=(0, 8),
+    grooves={
+        FOUR: (
+            {KICK: "X.......X.x.....", STICK: "....X.......X...", HAT: "x.o.x.o.x.o.x.o."},
+            {KICK: "X......xX.......", SNARE: "....X.......X...", RIDE: "X.o.x.o.X.o.x.o."},
+            {KICK: "X.........X.....", SNARE: "....X.......X..o", HAT: "x.x.x.x.x.x.x.x."},
+        ),
+        SIX: (
+            {KICK: "X.........x.", SNARE: "......X.....", HAT: "x.x.x.x.x.x."},
+            {KICK: "X...........", STICK: "......x.....", RIDE: "X.x.x.X.x.x."},
+        ),
+    },
+    fills=(
+        {TOM_MID: "x.x.....", TOM_LOW: "....x.x."},
+        {SNARE: "..xx"},
+        {SNARE: "x.x.", TOM_LOW: ".x.x"},
+        {TOM_FLOOR: "x..x"},
+    ),
+    fill_share=0.7,
+    bass_programs=(35, 33, 32),
+    bass={
+        FOUR: ("R.......R.......", "R.....5.R.......", "R...........A...", "R.......5.....A."),
+        SIX: ("R...........", "R.....5.....", "R.........A."),
+    },
+    bass_gate=0.97,
+    bass_level=88,
+    comping=(
+        Comping(
+            programs=(0, 0, 4, 1),
+            patterns={
+                FOUR: ("0.1.2.1.0.1.2.1.", "S.......m...m...", "0.2.3.2.1.2.3.2.", "m...m...m...m..."),
+                SIX: ("0.1.2.3.2.1.", "0.2.1.3.2.1."),
+            },
+            voices=4,
+            spread=19,
+            centre=58,
+            level=104,
+        ),
+        Comping(
+            programs=(48, 49, 52),
+            patterns={FOUR: ("S...............",), SIX: ("S...........",)},
+            voices=3,
+            centre=66,
+            level=76,
+            kinds="CBSO",
+            share=0.8,
+        ),
+    ),
+    leads=(
+        Lead(programs=(65, 71, 68, 73), kind="melody", density=0.34, gate=1.0),
+        Lead(programs=(40, 42, 69), kind="melody", density=0.26, gate=1.02, centre=72),
+    ),
+    progressions=(
+        ("major", "I V vi IV"),
+        ("major", "Imaj7 iii7 IVmaj7 V7sus4,V7"),
+        ("major", "I vi7 ii7 V7"),
+        ("minor", "i bVI bIII bVII"),
+        ("harmonic", "i iv7 V7 i"),
+        ("major", "IVadd9 V I,V vi7"),
+        ("major", "I IVadd9 I,iv6 V7"),
+    ),
+    crash=0.5,
+    accent=(4, 0, 2, 0),
+    feel_ms={"snare": 5.0, "lead": 8.0, "chords": 2.0},
+    tightness_ms=3.5,
+    touch=6.0,
+    modulate=0.45,
+    tempo_plans={"steady": 0.45, "steps": 0.05, "ramp": 0.15, "drift": 0.35},
+    room=(0.8, 2.4),
+    wet=0.7,
+)
+
+BAND: tuple[Style, ...] = (ROCK, METAL, BALLAD)

@@ -1,4 +1,4 @@
-"""Electronic styles as data: house, techno, drum'n'bass, ambient. What the marks mean: style.py."""
+"""Club styles as data: house, techno, drum'n'bass. What the marks mean: style.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from attacca.training.music.style import (
     RIDE,
     SEVEN,
     SHAKER,
-    SIX,
     SNARE,
     STICK,
     THREE,
     TOM_FLOOR,
-    TRIANGLE,
     Comping,
     Lead,
     Style,
@@ -235,78 +233,4 @@ DRUMNBASS = Style(
     drive=0.3,
 )
 
-AMBIENT = Style(
-    name="ambient",
-    bpm=(60, 84),
-    meters={FOUR: 0.6, THREE: 0.16, SIX: 0.1, FIVE: 0.1, SEVEN: 0.04},
-    kits=(48, 24, 40),
-    grooves={
-        FOUR: (
-            {KICK: "x...............", SHAKER: "o...o...o...o..."},
-            {TOM_FLOOR: "x.........o.....", TRIANGLE: "....o..........."},
-            {KICK: "x.........x.....", STICK: "........o.......", HAT: "..o...o...o...o."},
-        )
-    },
-    fills=(),
-    bass_programs=(39, 35, 43, 89),
-    bass={FOUR: ("R...............", "R...........5...", "R...............5...............")},
-    bass_gate=0.99,
-    bass_level=86,
-    comping=(
-        Comping(
-            programs=(89, 91, 92, 94, 88, 52),
-            patterns={FOUR: ("S...............",)},
-            voices=4,
-            spread=20,
-            centre=60,
-            level=100,
-        ),
-        Comping(
-            programs=(46, 11, 4, 98),
-            patterns={FOUR: ("0...2.....3.....", "..0...1...2...3.", "0.....4.....2...")},
-            voices=4,
-            centre=70,
-            level=72,
-            share=0.6,
-        ),
-    ),
-    leads=(
-        Lead(programs=(73, 98, 88, 91, 68), kind="melody", density=0.14, centre=76, level=82, gate=1.2),
-        Lead(
-            programs=(98, 11, 46, 108),
-            kind="arp",
-            centre=76,
-            level=74,
-            gate=1.5,
-            patterns={FOUR: ("0...1...2...3...", "0.....2.....1...", "3...2...0...1...")},
-        ),
-    ),
-    progressions=(
-        ("lydian", "Imaj7 II Imaj7 II"),
-        ("major", "Imaj7 Imaj7 IVadd9 IVadd9"),
-        ("dorian", "i9 i9 IV IV"),
-        ("mixolydian", "Isus2 bVII IVadd9 Isus2"),
-        ("minor", "i9 bVImaj7 i9 bIIImaj7"),
-    ),
-    section_bars=(4,),
-    forms=("IVCBVCO", "VBCVB", "VCVBC"),
-    lineups={
-        "I": ("c", "c>cl", "c>bc"),
-        "V": ("bc", "cl", "bcl", "dc"),
-        "C": ("bcl", "dbcl", "bcl"),
-        "B": ("cl", "c", "bc", "dbc"),
-        "K": ("c", "cl"),
-        "S": ("bcl",),
-        "O": ("bcl>bc>c", "cl>c"),
-    },
-    loose=0.1,
-    crash=0.0,
-    accent=(3, 0, 0, 0),
-    tightness_ms=3.5,
-    touch=6.0,
-    modulate=0.25,
-    room=(1.8, 4.0),
-    wet=0.9,
-)
-
-ELECTRONIC: tuple[Style, ...] = (HOUSE, TECHNO, DRUMNBASS, AMBIENT)
+CLUB: tuple[Style, ...] = (HOUSE, TECHNO, DRUMNBASS)
