@@ -16,6 +16,7 @@ from attacca.engine.generator import Sampling
 
 OSC_PREFIX: Final = "/attacca/param/"
 ENGINE_CHOOSES: Final = -1
+SEED_BITS: Final = 24  # of a seed that is a parameter or that the engine chose: in hosts they are float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     ),
     Parameter(
         name="seed", label="Seed", description="Seed of the next take; -1: the engine chooses, and says in status.",
-        default=ENGINE_CHOOSES, minimum=ENGINE_CHOOSES, maximum=2**31, integer=True,
+        default=ENGINE_CHOOSES, minimum=ENGINE_CHOOSES, maximum=2**SEED_BITS - 1, integer=True,
     ),
     *(
         _list(

@@ -20,6 +20,7 @@ from typing import Any, Final
 from attacca.engine.service import Engine
 
 from .endpoints import Endpoints
+from .params import SEED_BITS
 from .protocol import Error, Ping, Pong, Status
 from .queues import Closed, Command, Inbox, Opened, Outgoing, Outside, Received, RoundTrip
 from .session import REPLAN_EVERY_S, Session
@@ -49,7 +50,7 @@ class Worker:
         self.failure: Exception | None = None
         self._make_engine = make_engine
         self._inbox, self._endpoints, self._clock = inbox, endpoints, clock
-        self._choose_seed = choose_seed or (lambda: random.SystemRandom().getrandbits(31))
+        self._choose_seed = choose_seed or (lambda: random.SystemRandom().getrandbits(SEED_BITS))
         self._initial = dict(initial or {})
         self._sessions: dict[int, Session] = {}
         self._engine = make_engine()

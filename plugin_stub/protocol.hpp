@@ -568,7 +568,7 @@ inline constexpr std::array<Parameter, 26> kParameters{{
     {"top_k", "Top k", "", 0, 1024, 0, true, 27,
      "Only the k likeliest tokens are drawn from; 0 is all.",
      {}, false},
-    {"seed", "Seed", "", -1, 2147483648, -1, true, -1,
+    {"seed", "Seed", "", -1, 16777215, -1, true, -1,
      "Seed of the next take; -1: the engine chooses, and says in status.",
      {}, false},
     {"drums", "Drums", "", 0.0, 2.0, 1.0, true, 28,
