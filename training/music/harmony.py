@@ -76,12 +76,16 @@ def progression(text: str) -> tuple[tuple[Chord, ...], ...]:
     return tuple(tuple(chord(symbol) for symbol in bar.split(",")) for bar in text.split())
 
 
+# Interval above a chord's root -> the other interval that a scale cannot hold beside it (other third, seventh...)
+_RIVAL = {0: 1, 2: 1, 3: 4, 4: 3, 5: 6, 6: 7, 7: 6, 8: 7, 9: 10, 10: 11, 11: 10}
+
+
 def scale_over(tonic: int, mode: str, tones: tuple[int, ...]) -> tuple[int, ...]:
-    """The mode's pitch classes with neighbours of the chord's foreign tones replaced by these tones."""
+    """The mode's pitch classes, bent to the tones of a chord (root first): V7 in minor raises the seventh."""
     scale = {(tonic + s) % 12 for s in MODES[mode]}
     for tone in tones:
         if tone not in scale:
-            scale -= {(tone + d) % 12 for d in (-1, 1)} - set(tones)
+            scale -= {(tones[0] + _RIVAL[(tone - tones[0]) % 12]) % 12} - set(tones)
             scale.add(tone)
     return tuple(sorted(scale))
 
@@ -97,14 +101,16 @@ def pentatonic(tonic: int, mode: str, *, blues: bool = False) -> tuple[int, ...]
 def candidates(
     tones: tuple[int, ...], voices: int, low: int, high: int, spread: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Every voicing of `voices` different pitches in low..high that holds each tone, no wider than `spread`.
+    """Every voicing in low..high that holds each tone, of at least `voices` pitches, no wider than `spread`.
 
-    Tones are doubled from the root up where voices are left over; with fewer voices than tones all tones count.
+    One voice more than there are tones doubles any of them; more are not doubled. All pitches differ.
     """
-    wanted = [*tones, *(tones[i % len(tones)] for i in range(max(0, voices - len(tones))))]
-    places = [[p for p in range(low, high + 1) if p % 12 == tone] for tone in wanted]
-    found = {tuple(sorted(set(choice))) for choice in product(*places)}
-    return tuple(sorted(c for c in found if len(c) == len(wanted) and c[-1] - c[0] <= spread))
+    wanted = [tones] if voices <= len(tones) else [(*tones, tone) for tone in tones]
+    found: set[tuple[int, ...]] = set()
+    for each in wanted:
+        places = [[p for p in range(low, high + 1) if p % 12 == tone] for tone in each]
+        found |= {tuple(sorted(choice)) for choice in product(*places) if len(set(choice)) == len(choice)}
+    return tuple(sorted(c for c in found if c[-1] - c[0] <= spread))
 
 
 def movement(before: tuple[int, ...], after: tuple[int, ...]) -> int:
@@ -132,10 +138,9 @@ def voice(
 
     Cost: semitones moved, then a pull to the centre, then small fines for rubbing neighbours and outer parallels.
     """
-    centre_of = centre * 1.0
 
     def cost(option: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
-        fine = 0.3 * abs(sum(option) / len(option) - centre_of)
+        fine = 0.3 * abs(sum(option) / len(option) - centre)
         fine += sum(0.6 for a, b in pairwise(option) if b - a == 1)
         if previous is not None:
             fine += movement(previous, option) + _parallels(previous, option)
