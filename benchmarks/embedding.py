@@ -1,7 +1,8 @@
-"""An embedding of music for the Fréchet distance: a small network that names style, players and chord notes.
+"""Trains the ears of the scorecards: `python -m benchmarks.embedding --data DATA [--minutes M]`.
 
-Trained here on rendered training songs (`train_embedding`), for pretrained ones (VGGish, CLAP) cannot be shipped.
-What it learned is reported with it (`skill`): an embedding that cannot tell the styles apart would measure nothing.
+A small network that names style, players and chord notes of two seconds of sound; its last layer but one is the
+embedding of the Fréchet distance, for pretrained ones (VGGish, CLAP) cannot be shipped. What it can tell on
+held-out songs (`skill`) is kept with it: an embedding that cannot tell the styles apart would measure nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacca.engine.conditioning import Controls
+from attacca.engine.conditioning import INSTRUMENTS, Controls
+from attacca.training.compose import STYLE_NAMES
 from attacca.training.dataset import HOP_SAMPLES, list_songs, load_song
+from benchmarks.ears import EARS_FILE, MEL_CENTRE, MEL_SCALE, NORM_EPS, NORM_GROUPS, Ears
 from benchmarks.frechet import STEP_S, WINDOW_S, mel_windows
-from benchmarks.spectra import SAMPLE_RATE, Array, Audio
+from benchmarks.spectra import SAMPLE_RATE, Audio
 
 WIDTH = 32
 _CHANNELS = (16, 32, 64, 64)
@@ -80,7 +86,7 @@ class Embedding(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 5 if a == 1 else 3, stride=2, padding=2 if a == 1 else 1) for a, b in pairwise(sizes)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(4, size) for size in _CHANNELS)
+        self.norms = nn.ModuleList(nn.GroupNorm(NORM_GROUPS, size, eps=NORM_EPS) for size in _CHANNELS)
         self.out = nn.Linear(_CHANNELS[-1] * 5, WIDTH)
         self.heads = nn.ModuleDict(
             {
@@ -91,7 +97,7 @@ class Embedding(nn.Module):
         )
 
     def forward(self, mels: Tensor) -> Tensor:
-        x = (mels.float()[:, None] + 2.0) / 1.5
+        x = (mels.float()[:, None] - MEL_CENTRE) / MEL_SCALE
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x)))
         return self.out(x.mean(dim=2).flatten(1))  # over time; five places in frequency stay
@@ -114,11 +120,10 @@ class Embedding(nn.Module):
             found[name] = float(right.float().mean())
         return found
 
-    @torch.no_grad()
-    def vectors(self, windows: Array) -> Array:
-        """[windows, 32] of log-mel windows."""
-        parts = [self(mels) for mels in torch.from_numpy(windows.astype(np.float16)).split(64)]
-        return torch.cat(parts).double().numpy()
+    def ears(self, skill: dict[str, float]) -> Ears:
+        """For scoring, without torch."""
+        weights = {name: values.detach().double().numpy() for name, values in self.state_dict().items()}
+        return Ears(weights=weights, skill=skill)
 
 
 def train_embedding(
@@ -147,3 +152,29 @@ def train_embedding(
         spent = time.monotonic() - began
     model.eval()
     return model, model.skill(heldout)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="dataset folder with train/ and heldout/ songs")],
+    out: Annotated[Path, typer.Option(help="file to write")] = EARS_FILE,
+    songs: Annotated[int, typer.Option(help="training songs")] = 320,
+    minutes: Annotated[float, typer.Option(help="training time")] = 8.0,
+    threads: Annotated[int, typer.Option()] = 1,
+) -> None:
+    """Train the ears and say what they can tell."""
+    torch.set_num_threads(threads)
+    console = Console()
+    with console.status("listening to songs"):
+        train, heldout = (
+            joined(list(load_examples(data / "train", songs))),
+            joined(list(load_examples(data / "heldout", songs))),
+        )
+    with console.status(f"training on {len(train)} windows, {minutes:g} min"):
+        model, skill = train_embedding(train, heldout, styles=len(STYLE_NAMES), minutes=minutes)
+    assert train.players.shape[1] == len(INSTRUMENTS)
+    model.ears({name: round(share, 4) for name, share in skill.items()}).save(out)
+    console.print(f"{out}: right on held-out songs: {skill}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

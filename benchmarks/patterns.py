@@ -23,13 +23,11 @@ from attacca.engine.conditioning import WIDTH
 from attacca.engine.generator import Sampling
 from attacca.engine.pattern import make_pattern
 from attacca.export.export_bundle import export
-from attacca.training.compose import STYLE_NAMES
 from attacca.training.dataset import HELDOUT_SEED, list_songs
 from attacca.training.decoder_data import TokenSongs
 from attacca.training.decoder_model import sized
 from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, train
-from benchmarks.embedding import Embedding, joined, load_examples, train_embedding
-from benchmarks.frechet import mel_statistics, mel_windows
+from benchmarks.ears import Ears
 from benchmarks.model import Commands, continue_song, decode_codes, encode_audio
 from benchmarks.patterns_report import make_figure, make_report, make_table
 from benchmarks.scores import continuation_scores
@@ -59,8 +57,6 @@ class Plan:
     workers: int = 1
     prefixes: tuple[int, ...] = (0, 32, 64, 96)
     evaluation_crops: int = 24
-    embedding_songs: int = 160
-    embedding_minutes: float = 4.0
 
     def recipe(self, seed: int) -> TrainConfig:
         """Training of one model."""
@@ -84,8 +80,6 @@ TINY = {
     "longest_s": 6.0,
     "prefixes": (0, 8),
     "evaluation_crops": 2,
-    "embedding_songs": 4,
-    "embedding_minutes": 0.02,
 }
 
 
@@ -132,39 +126,11 @@ class Heard:
     scores: list[dict[str, float]]
 
 
-class Ears:
-    """Both embeddings, and what they hear in the songs themselves."""
-
-    def __init__(self, embedding: Embedding) -> None:
-        self.embedding = embedding
-
-    def vectors(self, audio: Audio) -> dict[str, Array]:
-        windows = mel_windows(audio)
-        return {"trained": self.embedding.vectors(windows), "log_mel": mel_statistics(windows)}
-
-    def hear(self, cases: list[Case], sounds: list[Audio]) -> Heard:
-        """`sounds`: what was played from each case's join on."""
-        vectors = [self.vectors(sound) for sound in sounds]
-        scores = [continuation_scores(case, sound)[0] for case, sound in zip(cases, sounds, strict=True)]
-        return Heard(vectors={name: [v[name] for v in vectors] for name in vectors[0]}, scores=scores)
-
-
-def listen(plan: Plan, console: Console) -> tuple[Ears, dict[str, float]]:
-    """The embedding, trained or as it was trained before, and its skill on held-out songs."""
-    file = plan.out / "embedding.pt"
-    styles, players = len(STYLE_NAMES), 4
-    if file.is_file():
-        stored = torch.load(file, weights_only=True)
-        model = Embedding(styles=styles, players=players)
-        model.load_state_dict(stored["model"])
-        return Ears(model.eval()), stored["skill"]
-    with console.status("listening to songs for the embedding"):
-        songs = joined(list(load_examples(plan.data / "train", plan.embedding_songs)))
-        heldout = joined(list(load_examples(plan.data / "heldout", plan.songs)))
-    with console.status(f"training the embedding, {plan.embedding_minutes:g} min"):
-        model, skill = train_embedding(songs, heldout, styles=styles, minutes=plan.embedding_minutes)
-    torch.save({"model": model.state_dict(), "skill": skill}, file)
-    return Ears(model), skill
+def hear(ears: Ears, cases: list[Case], sounds: list[Audio]) -> Heard:
+    """What the ears make of `sounds`, played from each case's join on."""
+    vectors = [ears.embeddings(sound) for sound in sounds]
+    scores = [continuation_scores(case, sound)[0] for case, sound in zip(cases, sounds, strict=True)]
+    return Heard(vectors={name: [v[name] for v in vectors] for name in vectors[0]}, scores=scores)
 
 
 def play(model: Model, cases: list[Case], sampling: Sampling) -> list[Audio]:
@@ -205,11 +171,11 @@ def run(plan: Plan, console: Console) -> dict[str, Any]:
         (pattern, p): [train_one(plan, pattern, p, seed, console) for seed in range(plan.seeds)]
         for pattern, p in PATTERNS
     }
-    ears, skill = listen(plan, console)
+    ears = Ears.load()
     stored = len(list_songs(plan.data / "heldout"))
     seeds = range(HELDOUT_SEED, HELDOUT_SEED + min(plan.songs, stored))
     cases = [load_case(seed, longest_s=plan.longest_s, folder=plan.data / "heldout") for seed in seeds]
-    real = ears.hear(cases, [case.audio[case.join_sample :] for case in cases])
+    real = hear(ears, cases, [case.audio[case.join_sample :] for case in cases])
     heard: dict[str, list[Heard]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for (pattern, p), folders in track(bundles.items(), description="playing", console=console):
@@ -218,12 +184,12 @@ def run(plan: Plan, console: Console) -> dict[str, Any]:
         for seed, folder in enumerate(folders):
             model = load_bundle(folder)
             sampling = Sampling(seed=seed, temperature=plan.temperature, guidance=plan.guidance)
-            heard[name].append(ears.hear(cases, play(model, cases, sampling)))
+            heard[name].append(hear(ears, cases, play(model, cases, sampling)))
             rows.setdefault(name, cost_of(model) | {"bits": []})["bits"].append(bits_of(folder)["bits"])
     codec = load_bundle(bundles[PATTERNS[0]][0]).codec
     through = [decode_codes(codec, encode_audio(codec, case.audio))[case.join_sample :] for case in cases]
-    heard["codec"] = [ears.hear(cases, through)]
-    report = make_report(rows, heard, real, skill=skill)
+    heard["codec"] = [hear(ears, cases, through)]
+    report = make_report(rows, heard, real, skill=ears.skill)
     report["plan"] = {name: str(v) if isinstance(v, Path) else v for name, v in vars(plan).items()}
     report["seconds"] = round(time.perf_counter() - began, 1)
     return report

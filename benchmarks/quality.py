@@ -22,14 +22,17 @@ from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.manifest import ManifestError
 from attacca.training.dataset import HELDOUT_SEED
 from attacca.training.render import SAMPLE_RATE, RenderError
+from benchmarks.ears import Ears
 from benchmarks.model import encode_audio
+from benchmarks.obedience import DRIFT_BARS
 from benchmarks.report import make_report, make_table
 from benchmarks.scores import Bench, SongScores, score_song
 from benchmarks.songs import Case, load_case
 
 ROOT = Path(__file__).parents[1]
-_QUICK_SONGS, _QUICK_S = 4, 9.0
-_TABLE_WIDTH = 118
+_QUICK_SONGS, _QUICK_S, _QUICK_LONG_BARS = 4, 9.0, 16
+_LONG_SONGS, _STEP_SONGS = 4, 12
+_TABLE_WIDTH = 160
 _WAV_NAMES = ("real", "model", "no_conditioning", "codec")
 
 
@@ -89,7 +92,9 @@ def main(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
     bundle: Annotated[str, typer.Option(help="Bundle: a name or a folder.")] = "ostinato",
     seeds: Annotated[str, typer.Option(help="Songs, A-B; 1000000 and up are held out.")] = "1000000-1000023",
-    quick: Annotated[bool, typer.Option("--quick", help="The first 4 songs, 9 s each.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The first 4 songs, 9 s each; drift over 16 bars.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Spectrograms of the song of median onset F1.")] = None,
     plot_seed: Annotated[int | None, typer.Option(help="Draw this song instead.")] = None,
     wav_dir: Annotated[Path | None, typer.Option(help="Write what was heard here.")] = None,
@@ -110,7 +115,17 @@ def main(
         chosen = parse_seeds(seeds)[: _QUICK_SONGS if quick else None]
         model = load_bundle(find_bundle(bundle), threads=threads)
         lower = load_bundle(untrained).codec if (untrained / "manifest.json").is_file() else None
-        bench = Bench(model=model, untrained=lower, checkpoint=codec_checkpoint, seed=seed, guidance=guidance)
+        bench = Bench(
+            model=model,
+            untrained=lower,
+            checkpoint=codec_checkpoint,
+            seed=seed,
+            guidance=guidance,
+            ears=Ears.load(),
+            drift_songs=1 if quick else _LONG_SONGS,
+            drift_bars=_QUICK_LONG_BARS if quick else DRIFT_BARS,
+            step_songs=2 if quick else _STEP_SONGS,
+        )
         longest_s = _QUICK_S if quick else 16.0
         cases = [
             load_case(number, longest_s=longest_s, folder=data)
@@ -123,6 +138,8 @@ def main(
     report = make_report(songs, model.manifest, seconds=round(time.perf_counter() - began, 1))
     report["held_out"] = min(chosen) >= HELDOUT_SEED
     report["guidance"] = bench.default.guidance
+    report["drift_bars"] = bench.drift_bars
+    report["ears_skill"] = bench.ears.skill if bench.ears is not None else None
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1) + "\n")
     console = Console()

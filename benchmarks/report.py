@@ -13,26 +13,32 @@ from attacca.engine.manifest import Manifest
 from benchmarks.scores import MEASURES, ROWS, SongScores
 
 _RESAMPLES = 2000
+_MEANS = ("instrument_presence",)  # of few answers a song: a median would hide the songs that fail
 Report = dict[str, Any]
 _HEADINGS = {
     "onset_f1_70ms": "onset F1\n70 ms",
     "onset_f1_25ms": "onset F1\n25 ms",
     "chord_match": "chord\nmatch",
+    "drift_ms_64_bars": "drift, ms\n64 bars",
+    "tempo_step_f1": "tempo\nstep F1",
+    "instrument_presence": "players\nswitched",
     "mel_distance": "log-mel\ndistance",
+    "si_sdr_db": "SI-SDR\ndB",
     "bits_per_frame": "bits per\nframe",
     "seam_loudness_db": "seam\nlevel, dB",
     "seam_flux_percentile": "seam flux\npercentile",
 }
 
 
-def median_interval(values: list[float], *, seed: int = 0) -> tuple[float, float, float]:
-    """Median and the bootstrap 95 % interval of it (percentiles over resampled songs)."""
+def median_interval(values: list[float], *, seed: int = 0, mean: bool = False) -> tuple[float, float, float]:
+    """Median, or mean, and the bootstrap 95 % interval of it (percentiles over resampled songs)."""
     data = np.asarray(values, np.float64)
     if not len(data):
         raise ValueError("no values to take a median of")
     drawn = np.random.default_rng(seed).integers(len(data), size=(_RESAMPLES, len(data)))
-    low, high = np.percentile(np.median(data[drawn], axis=1), [2.5, 97.5])
-    return float(np.median(data)), float(low), float(high)
+    middle = np.mean if mean else np.median
+    low, high = np.percentile(middle(data[drawn], axis=1), [2.5, 97.5])
+    return float(middle(data)), float(low), float(high)
 
 
 def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) -> Report:
@@ -45,7 +51,7 @@ def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) 
         for measure in MEASURES:
             values = [song.rows[row][measure] for song in songs if measure in song.rows.get(row, {})]
             if values:
-                median, low, high = median_interval(values)
+                median, low, high = median_interval(values, mean=measure in _MEANS)
                 medians[row][measure], intervals[row][measure] = median, [low, high]
             else:
                 medians[row][measure], intervals[row][measure] = None, None

@@ -14,7 +14,8 @@ from attacca.engine.bundle import Model
 from attacca.engine.codec import Codec
 from attacca.engine.generator import Codes, Sampling
 from attacca.training.render import Audio
-from benchmarks import harmony, onsets, spectra
+from benchmarks import harmony, obedience, onsets, spectra
+from benchmarks.ears import Ears
 from benchmarks.model import (
     Commands,
     continue_song,
@@ -30,7 +31,11 @@ MEASURES = (
     "onset_f1_70ms",
     "onset_f1_25ms",
     "chord_match",
+    "drift_ms_64_bars",
+    "tempo_step_f1",
+    "instrument_presence",
     "mel_distance",
+    "si_sdr_db",
     "bits_per_frame",
     "seam_loudness_db",
     "seam_flux_percentile",
@@ -70,6 +75,11 @@ class Bench:
     checkpoint: Path | None = None
     seed: int = 0
     guidance: float | None = None  # None: the bundle's own
+    ears: Ears | None = None  # who plays is judged by them
+    # These cost more than all else, so only the first so many songs have them.
+    drift_songs: int = 0
+    drift_bars: int = obedience.DRIFT_BARS
+    step_songs: int = 0
 
     @property
     def default(self) -> Sampling:
@@ -127,8 +137,25 @@ def score_song(bench: Bench, case: Case, other: Case, codes: list[Codes], index:
         if name == "model":
             seams = ("seam_loudness_db", "seam_flux_percentile")
             scores.rows["chance"].update(chance | {key: scores.rows["other_song"][key] for key in seams})
+    _score_obedience(bench, case, index, scores)
     scores.audio["real"] = case.audio
     return scores
+
+
+def _score_obedience(bench: Bench, case: Case, index: int, scores: SongScores) -> None:
+    """What takes commands of its own: long takes, a tempo step, players switched."""
+    model, row, chance = bench.model, scores.rows["model"], scores.rows["chance"]
+    if index < bench.drift_songs:
+        drift = obedience.score_drift(model, case, bench.default, bars=bench.drift_bars)
+        if drift is not None:
+            row["drift_ms_64_bars"] = abs(drift)
+    if index < bench.step_songs:
+        stepped = obedience.step_case(case.seed)
+        row["tempo_step_f1"], chance["tempo_step_f1"] = obedience.score_step(model, stepped, bench.default)
+    if bench.ears is not None:
+        heard = obedience.score_switches(model, case, bench.default, bench.ears)
+        if heard is not None:
+            row["instrument_presence"], chance["instrument_presence"] = heard, 1.0 - heard
 
 
 def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> None:
@@ -138,7 +165,7 @@ def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> 
     scores.audio["codec"] = decoded
     distance = spectra.mel_distance(case.audio, decoded)
     scores.rows["codec"] = continuation_scores(case, decoded[case.join_sample :])[0] | {"mel_distance": distance}
-    scores.rows["model"] = {"mel_distance": distance}
+    scores.rows["model"] = {"mel_distance": distance, "si_sdr_db": obedience.si_sdr_db(case.audio, decoded)}
     scores.rows["ceiling"]["mel_distance"] = spectra.mel_distance(
         case.audio, phase_only(codec.section.spectral, case.audio)
     )

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from attacca.training.recipe import TINY, run, run_process, stages  # noqa: E402
 from benchmarks import embedding, patterns, patterns_report  # noqa: E402
+from benchmarks.ears import Ears  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -47,9 +48,24 @@ def test_the_embedding_learns_what_it_is_shown() -> None:
     songs = embedding.Examples(
         mels=mels.half(), style=style, players=(style[:, None] == torch.arange(2)).float(), notes=notes
     )
-    model, skill = embedding.train_embedding(songs, songs, styles=3, minutes=0.05, batch=16)
+    _, skill = embedding.train_embedding(songs, songs, styles=3, minutes=0.05, batch=16)
     assert skill["style"] > 0.95 and skill["players"] > 0.95 and skill["notes"] > 0.95
-    assert model.vectors(mels.double().numpy()).shape == (60, embedding.WIDTH)
+
+
+def test_ears_without_torch_hear_what_torch_hears(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = embedding.Embedding(styles=3, players=4).eval()
+    model.ears({"style": 0.5}).save(tmp_path / "ears.npz")
+    found = Ears.load(tmp_path / "ears.npz")
+    assert found.skill == {"style": 0.5}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.half().float())
+        windows = np.random.default_rng(0).normal(-2.0, 1.0, (5, 250, 80))
+        expected = model(torch.from_numpy(windows)).double().numpy()
+    np.testing.assert_allclose(found.vectors(windows), expected, atol=1e-4)
+    sound = 0.1 * np.random.default_rng(0).standard_normal(3 * 32000)
+    assert found.players(sound).shape == (3, 4)
 
 
 @pytest.mark.slow
