@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import jack
 import numpy as np
 
 TICKS = 1920  # of a beat, as many masters have it
-_NO_TIMECODE = 0x10  # JackPositionBBT
+_BARS, _BARS_OFFSET = 0x10, 0x40  # JackPositionBBT, JackBBTFrameOffset
 
 
 class Rig:
@@ -35,6 +36,7 @@ class Rig:
         self.first_ppq = Fraction(options.first_ppq)
         self.still_from: int | None = None  # JACK's frame time that counts as 0 with --still
         self.notes = [(int(at), bytes.fromhex(data)) for at, data in (note.split(":") for note in options.midi)]
+        self.lines = [(float(at), text) for at, _, text in (line.partition(":") for line in options.say)]
         self.sent: list[int] = []
         self.cycles: dict[int, int] = {}  # JACK's frame time -> transport frame
         self.recorded: dict[int, np.ndarray] = {}
@@ -70,10 +72,12 @@ class Rig:
         self.recorded[self.taker.last_frame_time] = np.stack([port.get_array() for port in self.inputs], axis=1)
 
     def _timebase(self, _state: int, _blocksize: int, position: object, _new: bool) -> None:
-        ppq = self.first_ppq + Fraction(position.frame) * self.bpm / (60 * self.feeder.samplerate)
+        at = position.frame - self.options.bbt_offset
+        ppq = self.first_ppq + Fraction(at) * self.bpm / (60 * self.feeder.samplerate)
         beats = ppq * Fraction(self.meter_den, 4)
         whole = math.floor(beats)
-        position.valid = _NO_TIMECODE
+        position.valid = _BARS | (_BARS_OFFSET if self.options.bbt_offset else 0)
+        position.bbt_offset = self.options.bbt_offset
         position.bar = whole // self.meter_num + 1
         position.beat = whole % self.meter_num + 1
         position.tick = math.floor((beats - whole) * TICKS)
@@ -106,8 +110,8 @@ class Rig:
                     raise
                 time.sleep(0.05)
 
-    def run(self) -> None:
-        """Connect, roll, record."""
+    def run(self, say: Callable[[str], object]) -> None:
+        """Connect, roll, record; `say` writes to the plugin's host."""
         self.feeder.activate()
         self.taker.activate()
         pattern = re.escape(self.options.client)
@@ -123,9 +127,11 @@ class Rig:
             self.feeder.transport_locate(self.options.start_frame)
             time.sleep(0.1)
             self.feeder.transport_start()
-        end = time.monotonic() + self.options.seconds
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while time.monotonic() < began + self.options.seconds:
             time.sleep(0.05)
+            while self.lines and time.monotonic() >= began + self.lines[0][0]:
+                say(self.lines.pop(0)[1] + "\n")
         self.feeder.transport_stop()
         time.sleep(0.2)
 
@@ -151,10 +157,14 @@ def main() -> None:
     parser.add_argument("--meter", default="4/4")
     parser.add_argument("--midi", action="append", default=[], help="FRAME:HEX, e.g. 40000:901864")
     parser.add_argument("--first-ppq", default="0", help="quarters at frame 0, e.g. 1/3")
+    parser.add_argument(
+        "--bbt-offset", type=int, default=0, help="frames before a cycle of which the timebase tells"
+    )
+    parser.add_argument("--say", action="append", default=[], help="SECONDS:TEXT, to the command while it rolls")
     parser.add_argument("--still", action="store_true", help="no transport, no timebase")
     parser.add_argument("--start-frame", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--settle-s", type=float, default=1.0)
+    parser.add_argument("--settle-s", type=float, default=0.5)
     parser.add_argument("--client", required=True, help="a part of the plugin's JACK client name")
     parser.add_argument("--channels", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
@@ -182,8 +192,11 @@ def main() -> None:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=sys.stderr,
+            text=True,
+            bufsize=1,
         )
-        rig.run()
+        assert plugin.stdin is not None
+        rig.run(plugin.stdin.write)
         audio = rig.result()
         audio.tofile(options.out)
         first = min(rig.cycles.values())

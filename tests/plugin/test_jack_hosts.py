@@ -32,7 +32,7 @@ RIG = Path(__file__).with_name("jack_rig.py")
 PERIODS = (128, 256, 512, 1024)
 ATTEMPTS = 4
 MIX_ON = "B0587F"  # controller 88, mix: 1
-NOTE_ON, NOTE_OFF = "901864", "801800"  # C1, in the trigger zone
+NOTE_ON = "901864"  # C1, in the trigger zone
 LEAD_S, NOTE_S, HEARD_S = Fraction(9, 10), Fraction(3, 10), Fraction(3, 10)
 HOSTS = ("standalone", "jalv")
 TICKS = 1920  # of jack_rig.py
@@ -45,6 +45,7 @@ class Row:
     rate: int
     period: int
     first_ppq: str = "0"  # quarters at frame 0
+    bbt_offset: int = 0  # the timebase tells of so many frames before each cycle
 
     def most_off(self, name: str) -> Fraction:
         """Samples. jalv tells musical time once, when the transport starts: of a song that does not begin at
@@ -66,6 +67,15 @@ FEW = (
     Row(meter=(5, 4), bpm="97", rate=96000, period=1024, first_ppq="1/3"),
     Row(meter=(6, 8), bpm="180", rate=48000, period=512),
 )
+
+
+CONDITIONS = [*(("standalone", row) for row in FEW), ("jalv", FEW[0]), ("jalv", FEW[2])]
+# jalv knows nothing of such offsets
+CONDITIONS.append(("standalone", Row(meter=(3, 4), bpm="60", rate=48000, period=256, bbt_offset=700)))
+
+
+class CyclesLostError(Exception):
+    """In a cycle that is lost JACK's timebase goes stale against its frame, so that nothing can be measured."""
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +105,12 @@ class Recording:
 
 
 def record(command: list[str | Path], engine: IndexEngine, folder: Path, row: Row, *options: str) -> Recording:
-    """What the rig recorded when no cycle was lost; skips where the machine never manages that.
-
-    In a cycle that is lost JACK's timebase goes stale against its frame, so that nothing can be measured.
-    """
+    """What the rig recorded when no cycle was lost; CyclesLostError where the machine never manages that."""
     for _ in range(ATTEMPTS):
         recording = record_once(command, engine, folder, row, *options)
         if not recording.report["xruns"]:
             return recording
-    pytest.skip(f"this machine loses JACK cycles of {row.period} frames at {row.rate} Hz: {recording.report}")
+    raise CyclesLostError(f"this machine loses JACK cycles of {row.period} frames at {row.rate} Hz")
 
 
 def record_once(command: list[str | Path], engine: IndexEngine, folder: Path, row: Row, *options: str) -> Recording:
@@ -142,31 +149,43 @@ def host(name: str, formats: Formats, monkeypatch: pytest.MonkeyPatch) -> list[s
     return ["jalv", "-x", "-n", "Attacca", "-c", "mix=1", "urn:attacca:effect"]
 
 
-def check_start(
-    name: str, command: list[str | Path], engine: IndexEngine, folder: Path, row: Row, moved_by: int = 0
-) -> None:
-    """A note 0.6 s before a bar line starts a take there.
-
-    `moved_by`: frames by which the timebase's bar lines come too early.
-    """
-    start, line = row.start()
+def check_start(name: str, row: Row, command: list[str | Path], engine: IndexEngine, folder: Path) -> None:
+    """A note 0.6 s before a bar line starts a take there."""
+    start, _ = row.start()
     note = start + round(NOTE_S * row.rate)
+    notes = ["--midi", f"{start + 2 * row.period}:{MIX_ON}", "--midi", f"{note}:{NOTE_ON}"]
+    check_recording(name, row, record(command, engine, folder, row, *rolling(row), *notes))
+
+
+def rolling(row: Row, moved_by: int = 0) -> list[str]:
+    """The rig's options. `moved_by`: frames by which the timebase's bar lines come too early."""
     first_ppq = Fraction(row.first_ppq) + moved_by * Fraction(row.bpm) / (60 * row.rate)
     options = ["--bpm", row.bpm, "--meter", "{}/{}".format(*row.meter), "--first-ppq", str(first_ppq)]
-    options += ["--start-frame", str(start), "--seconds", str(float(LEAD_S + HEARD_S))]
-    options += ["--midi", f"{start + 2 * row.period}:{MIX_ON}", "--midi", f"{note}:{NOTE_ON}"]
-    recording = record(command, engine, folder, row, *options)
+    options += ["--start-frame", str(row.start()[0]), "--seconds", str(float(LEAD_S + HEARD_S))]
+    return [*options, "--bbt-offset", str(row.bbt_offset)]
+
+
+def check_recording(name: str, row: Row, recording: Recording) -> None:
     frame, _ = recording.heard()
-    assert abs(frame - line) <= row.most_off(name), f"{row}: {float(frame - line):.3f} samples off"
+    off = frame - row.start()[1]
+    assert abs(off) <= row.most_off(name), f"{row}: {float(off):.3f} samples off"
     recording.check_places()
 
 
-@pytest.mark.parametrize("name", HOSTS)
-@pytest.mark.parametrize("row", FEW, ids=str)
+@contextlib.contextmanager
+def on_a_machine_that_keeps_up() -> Iterator[None]:
+    try:
+        yield
+    except CyclesLostError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("name", "row"), CONDITIONS, ids=str)
 def test_a_take_starts_on_the_bar_line(
     name: str, row: Row, formats: Formats, engine: IndexEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_start(name, host(name, formats, monkeypatch), engine, tmp_path, row)
+    with on_a_machine_that_keeps_up():
+        check_start(name, row, host(name, formats, monkeypatch), engine, tmp_path)
 
 
 @pytest.mark.slow
@@ -175,19 +194,37 @@ def test_a_take_starts_on_the_bar_line(
 def test_a_take_starts_on_the_bar_line_in_every_pair_of_conditions(
     name: str, formats: Formats, engine: IndexEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = host(name, formats, monkeypatch)
-    for meter, bpm, rate, period, first in pairwise(METERS, TEMPI, RATES, PERIODS, ("0", "1/3", "2")):
+    command, lost = host(name, formats, monkeypatch), 0
+    rows = pairwise(METERS, TEMPI, RATES, PERIODS, ("0", "1/3", "2"))
+    for meter, bpm, rate, period, first in rows:
         row = Row(meter=meter, bpm=bpm, rate=rate, period=period, first_ppq=first)  # type: ignore[arg-type]
-        check_start(name, command, engine, tmp_path, row)
+        try:
+            check_start(name, row, command, engine, tmp_path)
+        except CyclesLostError:
+            lost += 1
+    if lost > len(rows) // 2:
+        pytest.skip(f"{lost} of {len(rows)} could not be measured: this machine loses JACK cycles")
 
 
-def test_the_rig_notices_a_bar_line_that_is_off(
+def test_a_control_changed_in_jalv_starts_a_take(
     formats: Formats, engine: IndexEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The timebase's bars lie two ticks before those that are measured against."""
+    """Typed while the transport rolls: the trigger parameter, instead of a note."""
     row = FEW[0]
-    with pytest.raises(AssertionError, match=r"samples off"):
-        check_start("standalone", host("standalone", formats, monkeypatch), engine, tmp_path, row, moved_by=12)
+    with on_a_machine_that_keeps_up():
+        command = host("jalv", formats, monkeypatch)
+        recording = record(command, engine, tmp_path, row, *rolling(row), "--say", f"{float(NOTE_S)}:trigger = 1")
+    check_recording("jalv", row, recording)
+
+
+def test_the_rig_notices_a_bar_line_that_is_off(formats: Formats, engine: IndexEngine, tmp_path: Path) -> None:
+    """The timebase's bars lie two ticks before those that are measured against; the take follows them."""
+    row = FEW[0]
+    note = ["--midi", f"{row.start()[0] + round(NOTE_S * row.rate)}:{NOTE_ON}"]
+    with on_a_machine_that_keeps_up():
+        recording = record([formats.effect.standalone], engine, tmp_path, row, *rolling(row, moved_by=12), *note)
+    with pytest.raises(AssertionError, match=r"-1[0-4]\..* samples off"):
+        check_recording("standalone", row, recording)
 
 
 def test_without_transport_a_free_clock_runs_at_120(formats: Formats, engine: IndexEngine, tmp_path: Path) -> None:
@@ -195,7 +232,8 @@ def test_without_transport_a_free_clock_runs_at_120(formats: Formats, engine: In
     row = Row(meter=(4, 4), bpm="120", rate=48000, period=512)
     note = ["--midi", f"2000:{MIX_ON}", "--midi", f"4000:{NOTE_ON}"]
     command: list[str | Path] = [formats.effect.standalone]
-    recording = record(command, engine, tmp_path, row, "--still", "--seconds", "2.6", *note)
+    with on_a_machine_that_keeps_up():
+        recording = record(command, engine, tmp_path, row, "--still", "--seconds", "2.6", *note)
     _, position = recording.heard()
     assert position % (2 * row.rate) == 0
     recording.check_places()
