@@ -96,12 +96,18 @@ def draw_tempo(rng: np.random.Generator, plan: str, bpm: float, meter: Meter, pa
         return build(bpm, changes)
     borders = [int(s) for s in starts[1:-1]]
     if plan == "steps" and rng.random() < 0.5:  # a chorus that leans forward
+        lean = 1.025 if bpm * 1.025 <= BPM_RANGE[1] else 1.0 / 1.025
         for part, tick in zip(parts[1:], borders, strict=True):
-            changes.append((tick, 0, _held(bpm * (1.025 if part.initial in "CS" else 1.0), bpm)))
+            changes.append((tick, 0, bpm * (lean if part.initial in "CS" else 1.0)))
         return build(bpm, changes)
     chosen = sorted(int(b) for b in rng.choice(borders, size=min(len(borders), 2), replace=False))
     for i, tick in enumerate(chosen):
-        target = _held(bpm * float(rng.choice([0.72, 0.8, 0.88, 1.1, 1.2, 1.3])), bpm) if i == 0 else bpm
+        target = bpm
+        if i == 0:
+            factor = float(rng.choice([0.72, 0.8, 0.88, 1.1, 1.2, 1.3]))
+            target = _held(bpm * factor, bpm)
+            if abs(target / bpm - 1.0) < 0.05:  # at the end of the range: the other way
+                target = _held(bpm / factor, bpm)
         room = (tick - (chosen[i - 1] if i else 0)) // bar
         ramp = 0 if plan == "steps" else bar * min(int(rng.integers(1, 5)), room)
         changes.append((tick - ramp, ramp, target))
