@@ -52,6 +52,7 @@ class HostTime:
     meter_num: int = 4
     meter_den: int = 4
     frame: int = -1  # the host's own song position in samples; -1: not told
+    carried: bool = False  # the host says ppq on change only (LV2): this one was carried on from its last
 
     @property
     def bar_quarters(self) -> Fraction:
@@ -199,7 +200,7 @@ class BarClock:
     def _refined(self, position: int, reading: Reading) -> Reading:
         host = reading.host
         speed = decimal(host.bpm) / (60 * self.sample_rate)  # quarters per sample
-        fit = self._take_in(position, host, speed)
+        fit = self._carried_on(position, host) or self._take_in(position, host, speed)
         linear = position * speed
         index, offset = self._choose(fit, speed, Fraction(4, host.meter_den))
         low, high = fit.intervals[index]
@@ -210,6 +211,14 @@ class BarClock:
             refined=True,
             uncertainty_samples=float((high - low) / (2 * speed)),
         )
+
+    def _carried_on(self, position: int, host: HostTime) -> _Fit | None:
+        """What was not told says nothing new of the ticks: the law of the readings before goes on."""
+        fit = self._fit
+        if fit is None or not host.carried or not self._goes_on(position, host):
+            return None
+        fit.position, fit.frame = position, host.frame
+        return fit
 
     def _take_in(self, position: int, host: HostTime, speed: Fraction) -> _Fit:
         """The fit with this reading in it, begun afresh where it does not follow from the ones before."""

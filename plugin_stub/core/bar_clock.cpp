@@ -165,13 +165,21 @@ void BarClock::undo_lie(int64_t position, BarClockReading& reading) noexcept {
 
 void BarClock::refine(int64_t position, BarClockReading& reading) noexcept {
     const Wide speed = quarters_per_sample(reading.host.bpm);
-    take_in(position, reading.host, speed);
+    if (!carry_on(position, reading.host)) take_in(position, reading.host, speed);
     const Choice choice = choose(speed);
     const Interval& interval = fit_.intervals[choice.index];
     reading.host.ppq = (choice.offset + wide_of(position) * speed).value();
     hold(reading.host);
     reading.refined = true;
     reading.uncertainty_samples = ((interval.high - interval.low) / (speed * 2.0)).value();
+}
+
+// What was not told says nothing new of the ticks: the law of the readings before goes on.
+bool BarClock::carry_on(int64_t position, const HostTime& host) noexcept {
+    if (!host.carried || !goes_on(position, host)) return false;
+    fit_.position = position;
+    fit_.host.frame = host.frame;
+    return true;
 }
 
 // The fit with this reading in it, begun afresh where it does not follow from the ones before.

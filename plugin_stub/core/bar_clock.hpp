@@ -63,6 +63,7 @@ private:
     double continued(int64_t position, double bpm) const noexcept;
     Wide quarters_per_sample(double bpm) const noexcept;
     void refine(int64_t position, BarClockReading& reading) noexcept;
+    bool carry_on(int64_t position, const HostTime& host) noexcept;
     void take_in(int64_t position, const HostTime& host, Wide speed) noexcept;
     void undo_lie(int64_t position, BarClockReading& reading) noexcept;
     bool frame_told(int64_t position, const HostTime& host) const noexcept;

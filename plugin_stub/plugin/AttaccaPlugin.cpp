@@ -43,6 +43,7 @@ attacca::HostTime host_time(const TimePosition& position, bool offline) {
     attacca::HostTime host;
     host.valid = musical.valid;
     host.tick_grid = musical.tickGrid;
+    host.carried = musical.carried;
     host.playing = position.playing;
     host.non_realtime = musical.nonRealtime || offline;
     host.has_loop = musical.loop;

@@ -63,7 +63,7 @@ class Row:
 
 
 FEW = (
-    Row(meter=(7, 8), bpm="123.45", rate=44100, period=256),
+    Row(meter=(7, 8), bpm="123.45", rate=44100, period=512),
     Row(meter=(5, 4), bpm="97", rate=96000, period=1024, first_ppq="1/3"),
     Row(meter=(6, 8), bpm="180", rate=48000, period=512),
 )
@@ -71,7 +71,7 @@ FEW = (
 
 CONDITIONS = [*(("standalone", row) for row in FEW), ("jalv", FEW[0]), ("jalv", FEW[2])]
 # jalv knows nothing of such offsets
-CONDITIONS.append(("standalone", Row(meter=(3, 4), bpm="60", rate=48000, period=256, bbt_offset=700)))
+CONDITIONS.append(("standalone", Row(meter=(3, 4), bpm="60", rate=48000, period=512, bbt_offset=700)))
 
 
 class CyclesLostError(Exception):

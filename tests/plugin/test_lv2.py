@@ -179,43 +179,63 @@ def test_a_message_with_state_goes_through_the_worker(alone: Bundle) -> None:
 
 
 def tell(
-    instance: Instance, frame: int, bpm: Fraction, meter: tuple[int, int], ppq: Fraction, offset: int = 0
-) -> None:
-    """What a host says at `frame`: beats and tempo are those of the meter, in single precision."""
+    instance: Instance, frame: int, bpm: Fraction, meter: tuple[int, int], ppq: Fraction, *, offset: int = 0,
+    ticks: int = 0,
+) -> None:  # fmt: skip
+    """What a host says at `frame`: beats and tempo are those of the meter, in single precision.
+
+    `ticks`: of a beat, to which the host rounds down; 0: it does not.
+    """
     beats = ppq * Fraction(meter[1], 4)
     bar = beats // meter[0]
+    beats -= bar * meter[0]
+    if ticks:
+        beats = Fraction(beats * ticks // 1, ticks)
     instance.position(
-        offset, frame=frame, bar=bar, barBeat=float(beats - bar * meter[0]), beatUnit=meter[1],
-        beatsPerBar=meter[0], beatsPerMinute=float(bpm * Fraction(meter[1], 4)), speed=1.0,
+        offset, frame=frame, bar=bar, barBeat=float(beats), beatUnit=meter[1], beatsPerBar=meter[0],
+        beatsPerMinute=float(bpm * Fraction(meter[1], 4)), speed=1.0,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("every_block", [True, False])
-@pytest.mark.parametrize(("meter", "bpm"), [((7, 8), "123.45"), ((4, 4), "97"), ((6, 8), "180")])
+@pytest.mark.parametrize("every_block", [True, False], ids=["every_block", "once"])
+@pytest.mark.parametrize("ticks", [0, 1920, 480])
+@pytest.mark.parametrize(("meter", "bpm"), [((7, 8), "123.45"), ((4, 4), "97"), ((6, 8), "180"), ((5, 4), "60")])
 def test_a_take_starts_on_the_bar_line_offline(
     formats: Formats, engine: IndexEngine, monkeypatch: pytest.MonkeyPatch, meter: tuple[int, int], bpm: str,
-    every_block: bool,
+    ticks: int, every_block: bool,
 ) -> None:  # fmt: skip
-    """A host that renders faster than time says so by the freewheeling port, and the render holds the take."""
+    """A host that renders faster than time says so by the freewheeling port, and the render holds the take.
+
+    A host that speaks once, at the start, and in long ticks has told no more than that one tick.
+    """
     monkeypatch.setenv("ATTACCA_ENGINE", engine.address(48000))
     rate, block, tempo = 48000, 480, Fraction(bpm)
     bundle = Bundle(formats.effect.lv2, URIS["Attacca"])
     bar = Fraction(4 * meter[0], meter[1])
-    first = round(3 * bar * 60 * rate / tempo) - 2400
+    lead, after = 9600, 960
+    first = round(3 * bar * 60 * rate / tempo) - lead - 7
     start_ppq = first * tempo / (60 * rate)
-    (line,) = bar_lines(2400 + 960, rate, start_ppq, tempo, meter)
+    (line,) = bar_lines(lead + after, rate, start_ppq, tempo, meter)
     heard = []
     with Instance(bundle=bundle, rate=rate, block=block, values={"mix": 1, "lv2_freewheeling": 1}) as instance:
-        for position in range(0, 2400 + 960, block):
+        for position in range(0, lead + after, block):
             if every_block or position == 0:
-                tell(instance, first + position, tempo, meter, start_ppq + position * tempo / (60 * rate))
-            if position == block:
+                tell(
+                    instance,
+                    first + position,
+                    tempo,
+                    meter,
+                    start_ppq + position * tempo / (60 * rate),
+                    ticks=ticks,
+                )
+            if position == 18 * block:
                 instance.midi(100, 0x90, 24, 100)
             heard.append(instance.run(block))
         assert instance.value("underruns") == 0
     audio = np.concatenate(heard)[:, 0]
     (sounding,) = np.nonzero(audio)
-    assert abs(sounding[0] - line) <= 1, float(sounding[0] - line)
+    most = Fraction(60 * rate * 4, meter[1] * ticks) / tempo if ticks == 480 and not every_block else 1
+    assert abs(sounding[0] - line) <= most, float(sounding[0] - line)
     assert np.array_equal(audio[sounding[0] :], np.arange(sounding[0], len(audio)))
 
 

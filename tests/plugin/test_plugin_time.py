@@ -117,6 +117,7 @@ wild = st.builds(
     meter_num=st.integers(-(2**31), 2**31 - 1) | st.integers(1, 64),
     meter_den=st.integers(-(2**31), 2**31 - 1) | st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
     frame=st.integers(-(2**62), 2**62),
+    carried=st.booleans(),
 )
 
 
