@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kJoinSeconds = 0.002;
 constexpr double kFadeSeconds = 0.010;
-constexpr int64_t kMaxPiece = 16384;
+constexpr int64_t kPiece = 1024;  // samples looked at at once
 
 enum class Kind : uint8_t { silent, committed, planned, repeated, faded };
 
@@ -24,14 +24,14 @@ struct Playback::State {
     State(PositionRing& ring_, double sample_rate, double history_s, int max_repeats_)
         : ring(ring_),
           channels(ring_.channels()),
-          history_samples(std::max<int64_t>(1, std::llround(history_s * sample_rate))),
+          history_samples(std::max<int64_t>(1, std::llrint(history_s * sample_rate))),
           join_samples(std::max<int64_t>(1, static_cast<int64_t>(kJoinSeconds * sample_rate))),
           fade_samples(std::max<int64_t>(1, static_cast<int64_t>(kFadeSeconds * sample_rate))),
           max_repeats(max_repeats_),
           history(new float[static_cast<size_t>(history_samples * channels)]()),
           tail(new float[static_cast<size_t>(std::max(join_samples, fade_samples) * channels)]()),
-          sources(new Source[static_cast<size_t>(kMaxPiece)]()),
-          generations(new int32_t[static_cast<size_t>(kMaxPiece)]()) {}
+          sources(new Source[static_cast<size_t>(kPiece)]()),
+          generations(new int32_t[static_cast<size_t>(kPiece)]()) {}
 
     void run(float* out, int64_t count, int64_t position, Source source, int32_t run_generation, const Grid& grid);
     void enter(float* out, int64_t count, int64_t position, Source source, const Grid& grid);
@@ -71,28 +71,32 @@ const PlaybackCounters& Playback::counters() const noexcept { return state_->cou
 void Playback::render(int64_t position, int64_t count, const Grid& grid, float* wet) noexcept {
     State& state = *state_;
     const int64_t underrun = state.counters.underrun_samples;
-    for (int64_t done = 0; done < count;) {
-        const int64_t piece = std::min(count - done, kMaxPiece);
-        float* out = wet + done * state.channels;
-        state.ring.read(position + done, piece, out, state.sources.get(), state.generations.get());
-        for (int64_t low = 0; low < piece;) {
-            int64_t high = low + 1;
-            while (high < piece &&
-                   state.sources[static_cast<size_t>(high)] == state.sources[static_cast<size_t>(low)] &&
-                   state.generations[static_cast<size_t>(high)] == state.generations[static_cast<size_t>(low)])
-                ++high;
-            state.run(out + low * state.channels, high - low, position + done + low,
-                      state.sources[static_cast<size_t>(low)], state.generations[static_cast<size_t>(low)], grid);
-            low = high;
+    int64_t missing = 0, low = 0;  // low: where the present run began
+    Source source = Source::idle;
+    int32_t generation = kNothing;
+    for (int64_t done = 0; done < count; done += kPiece) {
+        const int64_t piece = std::min(count - done, kPiece);
+        missing += state.ring.look(position + done, piece, wet + done * state.channels, state.sources.get(),
+                                   state.generations.get());
+        for (int64_t i = 0; i < piece; ++i) {
+            const Source next = state.sources[static_cast<size_t>(i)];
+            const int32_t next_generation = state.generations[static_cast<size_t>(i)];
+            if (next == source && next_generation == generation) continue;
+            state.run(wet + low * state.channels, done + i - low, position + low, source, generation, grid);
+            low = done + i;
+            source = next;
+            generation = next_generation;
         }
-        done += piece;
     }
+    state.run(wet + low * state.channels, count - low, position + low, source, generation, grid);
+    state.ring.advance(position + count, missing);
     state.counters.underrun_callbacks += state.counters.underrun_samples > underrun;
 }
 
 // Fills `out`, samples of one source and generation, in place.
 void Playback::State::run(float* out, int64_t count, int64_t position, Source source, int32_t run_generation,
                           const Grid& grid) {
+    if (count == 0) return;
     if (run_generation != generation) {
         generation = run_generation;
         solid = hole = false;
@@ -196,12 +200,12 @@ void Playback::State::switch_to(Kind to, int64_t position, bool clean) {
 
 // Applies fade-in and tail to `out` in place and remembers it.
 void Playback::State::emit(float* out, int64_t count, int64_t position) {
-    if (count <= 0) return;
     if (is_silence(kind)) std::memset(out, 0, sizeof(float) * static_cast<size_t>(count * channels));
     if (increment != 0.0) {
         float last = 0.0f;
         for (int64_t i = 0; i < count; ++i) {
-            last = static_cast<float>(std::min(gain + increment * static_cast<double>(i + 1), 1.0));
+            const double risen = increment * static_cast<double>(i + 1);  // a statement: never fused with the sum
+            last = static_cast<float>(std::min(gain + risen, 1.0));
             for (int channel = 0; channel < channels; ++channel) out[i * channels + channel] *= last;
         }
         if (last < 1.0f) {
@@ -234,11 +238,13 @@ void Playback::State::remember(int64_t position, const float* samples, int64_t c
 
 // What sounded from `position`; positions before the stream's start are silence.
 void Playback::State::past(int64_t position, int64_t count, float* out) const {
-    for (int64_t i = 0; i < count; ++i) {
-        const int64_t at = position + i;
-        for (int channel = 0; channel < channels; ++channel)
-            out[i * channels + channel] =
-                at < 0 ? 0.0f : history[static_cast<size_t>(at % history_samples * channels + channel)];
+    const int64_t before = std::min(std::max<int64_t>(-position, 0), count);
+    std::fill_n(out, before * channels, 0.0f);
+    for (int64_t done = before; done < count;) {
+        const int64_t slot = (position + done) % history_samples, part = std::min(count - done, history_samples - slot);
+        std::memcpy(out + done * channels, history.get() + slot * channels,
+                    sizeof(float) * static_cast<size_t>(part * channels));
+        done += part;
     }
 }
 

@@ -31,7 +31,7 @@ struct PlaybackCounters {
 
 class Playback {
 public:
-    // history_s: longest bar that can be repeated. max_block: longest piece rendered at once (render splits by it).
+    // history_s: longest bar that can be repeated; max_repeats: bars before a repeat gives up and fades.
     Playback(PositionRing& ring, double sample_rate, double history_s, int max_repeats = 4);
     ~Playback();
 

@@ -1,6 +1,7 @@
 // See position_ring.hpp. A slot is a small seqlock: the writer empties its tag, stores the samples, then the tag; the
-// reader takes samples only where the tag says so before and after. The cut table crosses the other way, under a
-// version.
+// reader takes samples only where the tag says so before and after. Whoever reads a sample of a later store therefore
+// finds its tag empty or changed (fence to fence), and no plain memory is shared. The cut table crosses the other way,
+// under a version.
 #include "position_ring.hpp"
 
 #include <algorithm>
@@ -12,11 +13,12 @@ namespace attacca {
 namespace {
 
 constexpr int64_t kEmpty = -1;
-constexpr int kGenerationBits = 16;
-constexpr size_t kPastCuts = 8;  // kept, so that what comes late can be told from what was never due
+constexpr int64_t kNextPosition = 0x10000;  // from a tag to that of the next sample; below it the generation
+constexpr size_t kPastCuts = 8;             // kept, so that what comes late can be told from what was never due
+constexpr int64_t kPart = 64;               // samples fetched between two fences
 
 int64_t tag_of(int64_t position, int32_t generation) noexcept {
-    return (position << kGenerationBits) | (generation & 0xFFFF);
+    return position * kNextPosition + (generation & (kNextPosition - 1));
 }
 
 }  // namespace
@@ -24,8 +26,9 @@ int64_t tag_of(int64_t position, int32_t generation) noexcept {
 PositionRing::Plane::Plane(int64_t capacity, int channels)
     : samples(new std::atomic<float>[static_cast<size_t>(capacity * channels)]),
       tags(new std::atomic<int64_t>[static_cast<size_t>(capacity)]) {
-    for (int64_t i = 0; i < capacity * channels; ++i) samples[static_cast<size_t>(i)].store(0.0f);
-    for (int64_t i = 0; i < capacity; ++i) tags[static_cast<size_t>(i)].store(kEmpty);
+    for (int64_t i = 0; i < capacity * channels; ++i)
+        samples[static_cast<size_t>(i)].store(0.0f, std::memory_order_relaxed);
+    for (int64_t i = 0; i < capacity; ++i) tags[static_cast<size_t>(i)].store(kEmpty, std::memory_order_relaxed);
 }
 
 PositionRing::PositionRing(int64_t capacity_samples, int channels)
@@ -112,53 +115,81 @@ void PositionRing::store(Plane& plane, int64_t position, const float* samples, i
     }
 }
 
-bool PositionRing::fetch(const Plane& plane, int64_t position, int32_t generation, float* sample) const noexcept {
+// Copies what the plane holds of [position, position + count), slots in a row, and says where it held it; returns how
+// many. `samples` is garbage where it did not.
+int64_t PositionRing::fetch(const Plane& plane, int64_t position, int64_t count, int32_t generation, float* samples,
+                            bool* held) const noexcept {
     const int64_t slot = position % capacity_, wanted = tag_of(position, generation);
-    const std::atomic<int64_t>& tag = plane.tags[static_cast<size_t>(slot)];
-    if (tag.load(std::memory_order_acquire) != wanted) return false;
+    const std::atomic<int64_t>* tags = plane.tags.get() + slot;
     const std::atomic<float>* from = plane.samples.get() + slot * channels_;
-    for (int channel = 0; channel < channels_; ++channel)
-        sample[channel] = from[channel].load(std::memory_order_relaxed);
+    const auto tagged = [&](int64_t i) {
+        return tags[i].load(std::memory_order_relaxed) == wanted + i * kNextPosition;
+    };
+    for (int64_t i = 0; i < count; ++i) held[i] = tagged(i);
     std::atomic_thread_fence(std::memory_order_acquire);
-    return tag.load(std::memory_order_relaxed) == wanted;
+    for (int64_t i = 0; i < count * channels_; ++i) samples[i] = from[i].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; ++i) found += held[i] = held[i] && tagged(i);
+    return found;
 }
 
-void PositionRing::read(int64_t position, int64_t count, float* samples, Source* sources,
-                        int32_t* generations) noexcept {
+// Fills one part of one span, slots in a row; returns how many samples are missing.
+int64_t PositionRing::look_part(int64_t position, int64_t count, int32_t generation, float* samples,
+                                Source* sources) const noexcept {
+    bool held[kPart];
+    std::fill_n(sources, count, Source::committed);
+    if (fetch(committed_, position, count, generation, samples, held) == count) return 0;
+    int64_t missing = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        if (held[i]) continue;
+        bool planned = false;
+        fetch(planned_, position + i, 1, generation, samples + i * channels_, &planned);
+        sources[i] = planned ? Source::planned : Source::missing;
+        if (planned) continue;
+        std::fill_n(samples + i * channels_, channels_, 0.0f);
+        ++missing;
+    }
+    return missing;
+}
+
+int64_t PositionRing::look(int64_t position, int64_t count, float* samples, Source* sources,
+                           int32_t* generations) const noexcept {
     int64_t missing = 0;
     spans(cuts_, position, position + count, [&](int64_t start, int64_t stop, int32_t generation) {
-        for (int64_t at = start; at < stop; ++at) {
-            const int64_t index = at - position;
-            float* sample = samples + index * channels_;
-            generations[index] = generation;
-            if (generation == kNothing) {
-                sources[index] = Source::idle;
-            } else if (fetch(committed_, at, generation, sample)) {
-                sources[index] = Source::committed;
-                continue;
-            } else if (fetch(planned_, at, generation, sample)) {
-                sources[index] = Source::planned;
-                continue;
-            } else {
-                sources[index] = Source::missing;
-                ++missing;
-            }
-            std::fill(sample, sample + channels_, 0.0f);
+        std::fill(generations + (start - position), generations + (stop - position), generation);
+        if (generation == kNothing) {
+            std::fill(sources + (start - position), sources + (stop - position), Source::idle);
+            std::fill(samples + (start - position) * channels_, samples + (stop - position) * channels_, 0.0f);
+            return;
+        }
+        for (int64_t at = start; at < stop;) {
+            const int64_t part = std::min({stop - at, capacity_ - at % capacity_, kPart}), index = at - position;
+            missing += look_part(at, part, generation, samples + index * channels_, sources + index);
+            at += part;
         }
     });
-    read_end_.store(position + count, std::memory_order_release);
+    return missing;
+}
+
+void PositionRing::advance(int64_t read_end, int64_t missing) noexcept {
+    read_end_.store(read_end, std::memory_order_release);
     if (missing > 0) {
         missing_callbacks_.fetch_add(1, std::memory_order_relaxed);
         missing_samples_.fetch_add(missing, std::memory_order_relaxed);
     }
     size_t past = 0;
-    while (cuts_.count - past > kPastCuts && cuts_.entries[past + kPastCuts].position <= position + count) ++past;
-    if (past > 0) {
-        std::copy(cuts_.entries.begin() + static_cast<std::ptrdiff_t>(past),
-                  cuts_.entries.begin() + static_cast<std::ptrdiff_t>(cuts_.count), cuts_.entries.begin());
-        cuts_.count -= past;
-        publish(cuts_);
-    }
+    while (cuts_.count - past > kPastCuts && cuts_.entries[past + kPastCuts].position <= read_end) ++past;
+    if (past == 0) return;
+    std::copy(cuts_.entries.begin() + static_cast<std::ptrdiff_t>(past),
+              cuts_.entries.begin() + static_cast<std::ptrdiff_t>(cuts_.count), cuts_.entries.begin());
+    cuts_.count -= past;
+    publish(cuts_);
+}
+
+void PositionRing::read(int64_t position, int64_t count, float* samples, Source* sources,
+                        int32_t* generations) noexcept {
+    advance(position + count, look(position, count, samples, sources, generations));
 }
 
 bool PositionRing::cut(int64_t position, int32_t generation) noexcept {
@@ -177,12 +208,14 @@ int64_t PositionRing::committed_until(int64_t position, int64_t limit) const noe
     int64_t found = limit;
     spans(cuts_, position, limit, [&](int64_t start, int64_t stop, int32_t generation) {
         if (generation == kNothing || found < limit) return;
+        int64_t slot = start % capacity_;
         for (int64_t at = start; at < stop; ++at) {
-            const std::atomic<int64_t>& tag = committed_.tags[static_cast<size_t>(at % capacity_)];
+            const std::atomic<int64_t>& tag = committed_.tags[static_cast<size_t>(slot)];
             if (tag.load(std::memory_order_acquire) != tag_of(at, generation)) {
                 found = at;
                 return;
             }
+            if (++slot == capacity_) slot = 0;
         }
     });
     return found;

@@ -35,6 +35,11 @@ public:
     // position+count). `position` is at least read_end(); what lies between is skipped.
     void read(int64_t position, int64_t count, float* samples, Source* sources, int32_t* generations) noexcept;
 
+    // Reader. `read` in two halves, for one who reads a block in pieces: look at any of it, then say how far all is
+    // read and how many samples were missing (what `look` returned, summed).
+    int64_t look(int64_t position, int64_t count, float* samples, Source* sources, int32_t* generations) const noexcept;
+    void advance(int64_t read_end, int64_t missing) noexcept;
+
     // Reader. From `position` on only `generation` is due; later cuts are dropped. False, and nothing changed, if too
     // many cuts are pending. A position already read counts as read_end().
     bool cut(int64_t position, int32_t generation) noexcept;
@@ -62,7 +67,10 @@ private:
     };
 
     void store(Plane& plane, int64_t position, const float* samples, int64_t count, int32_t generation) noexcept;
-    bool fetch(const Plane& plane, int64_t position, int32_t generation, float* sample) const noexcept;
+    int64_t fetch(const Plane& plane, int64_t position, int64_t count, int32_t generation, float* samples,
+                  bool* held) const noexcept;
+    int64_t look_part(int64_t position, int64_t count, int32_t generation, float* samples,
+                      Source* sources) const noexcept;
     void publish(const Cuts& cuts) noexcept;
     Cuts published() const noexcept;
     template <class Visit>
