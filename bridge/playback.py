@@ -1,9 +1,10 @@
 """Playback: what sounds of the ring, block by block, without a gap or a click, whatever arrived.
 
-Sits on the audio thread between the position ring and the output. A take enters sample-exactly at its launch;
-every other change of source (a late join, a repeat, a new epoch, an end) is declicked: the old source lives on for
-2 ms (10 ms into silence) as its own mirror image, fading out, while the new one fades in. Missing audio is bridged
-by a ladder: the plan, else the last whole bar in phase, else a fade; each rung is counted.
+Sits on the audio thread between the position ring and the output. A take enters silence sample-exactly at its
+launch; every other change of source (a late join, a repeat, a take in place of another, a new epoch, an end) is
+declicked: the old source lives on for 2 ms (10 ms into silence) as its own mirror image, fading out, while the new
+one fades in. Missing audio is bridged by a ladder: the plan, else the last whole bar in phase, else a fade; each
+rung is counted.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class Playback:
         return source, min(following - position, position - source, left)
 
     def _switch(self, kind: int, position: int, *, clean: bool = False) -> None:
-        """Change the source at `position`; `clean` lets the new one enter at full level with its first sample."""
+        """Change the source at `position`; `clean` lets the new one enter silence at full level at once."""
         if kind == self._kind:
             return
         was_silent = self._kind in (_SILENT, _FADED) and not len(self._tail)
@@ -189,7 +190,7 @@ class Playback:
             steps = np.arange(1, length + 1, dtype=np.float32)[:, None] / np.float32(length)
             if not was_silent:
                 self._tail = self._past(position - length, length)[::-1] * (1.0 - steps)
-            self._fade_in = (1.0, 0.0) if clean or to_silence else (0.0, 1.0 / length)
+            self._fade_in = (1.0, 0.0) if to_silence or (clean and was_silent) else (0.0, 1.0 / length)
         self._kind = kind
 
     def _emit(self, out: Samples, position: int) -> None:

@@ -21,7 +21,9 @@ from attacca.bridge.client_config import At, ClientConfig
 from attacca.bridge.endpoints import EndpointConfig
 from attacca.bridge.engine_process import EngineProcess, EngineProcessError
 from attacca.bridge.host_transport import HostConfig
+from attacca.bridge.playback import Playback
 from attacca.bridge.protocol import Chunk, Trigger
+from attacca.bridge.ring import PositionRing
 from attacca.bridge.server import Server
 from attacca.bridge.virtual_host import BlockRecord, FlatOut, RealTime, Recording, VirtualHost
 from attacca.engine.fake import FakeConfig, FakeModel
@@ -83,6 +85,28 @@ def test_without_faults_the_same_check_sees_none() -> None:
     check_sound(client, wet, 4000)
     assert client.ring.missing_samples == 0
     assert client.playback.entries[0].position == 4000
+
+
+class Launches:
+    """A grid on which a take may launch anywhere, and no bar is known."""
+
+    def bar_lines(self, position: int) -> None:
+        return None
+
+    def is_launch(self, position: int) -> bool:
+        return True
+
+
+def test_a_launch_is_exact_out_of_silence_and_crossfaded_out_of_sound() -> None:
+    """As when an engine comes back while the last bar repeats: the new take's first sample may be anything."""
+    ring = PositionRing(capacity_samples=4000, channels=1)
+    playback = Playback(ring, sample_rate=RATE, history_s=1.0)
+    for start, generation, level in ((500, 1, 0.5), (1500, 2, -0.5)):
+        ring.cut(start, generation)
+        ring.write(start, np.full((1000, 1), level, np.float32), committed=True, generation=generation)
+    wet = playback.render(0, 2500, Launches())[:, 0]
+    assert not wet[:500].any() and (wet[500:1500] == 0.5).all() and (wet[1564:] == -0.5).all()
+    assert np.abs(np.diff(wet[500:])).max() <= 1.0 / (0.002 * RATE) * 1.001
 
 
 @pytest.fixture

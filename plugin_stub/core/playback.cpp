@@ -169,7 +169,7 @@ bool Playback::State::repeat_source(int64_t position, const Grid& grid, int64_t&
     return true;
 }
 
-// Changes the source at `position`; `clean` lets the new one enter at full level with its first sample.
+// Changes the source at `position`; `clean` lets the new one enter silence at full level with its first sample.
 void Playback::State::switch_to(Kind to, int64_t position, bool clean) {
     if (to == kind) return;
     const bool was_silent = is_silence(kind) && tail_count == 0, to_silence = is_silence(to);
@@ -192,8 +192,9 @@ void Playback::State::switch_to(Kind to, int64_t position, bool clean) {
             tail_from = 0;
             tail_count = length;
         }
-        gain = clean || to_silence ? 1.0 : 0.0;
-        increment = clean || to_silence ? 0.0 : 1.0 / static_cast<double>(length);
+        const bool at_once = to_silence || (clean && was_silent);
+        gain = at_once ? 1.0 : 0.0;
+        increment = at_once ? 0.0 : 1.0 / static_cast<double>(length);
     }
     kind = to;
 }
