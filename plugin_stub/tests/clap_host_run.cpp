@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 namespace attacca::host {
 
@@ -100,7 +101,7 @@ std::string Run::all() {
 }
 
 std::string Run::perform(const Action& action) {
-    pace_from_ = {};
+    if (action.kind != Kind::mark && action.kind != Kind::say) pace_from_ = {};
     switch (action.kind) {
         case Kind::flush:
             flush(action);
@@ -127,6 +128,10 @@ std::string Run::perform(const Action& action) {
             return wait(action);
         case Kind::sleep:
             std::this_thread::sleep_for(std::chrono::duration<double>(action.values[0]));
+            return "";
+        case Kind::say:
+            std::printf("%s\n", action.text.c_str());
+            std::fflush(stdout);
             return "";
         default:
             mark(action.text);

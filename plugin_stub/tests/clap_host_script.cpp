@@ -97,6 +97,7 @@ const std::map<std::string, Shape>& shapes() {
         {"wait", {Kind::wait, "svv"}},  // until a parameter has a value, at most so many seconds
         {"sleep", {Kind::sleep, "v"}},  // seconds
         {"mark", {Kind::mark, "s"}},    // note all parameters under this name
+        {"say", {Kind::say, "s"}},      // at once, as a line of standard output, for whoever makes faults meanwhile
     };
     return table;
 }

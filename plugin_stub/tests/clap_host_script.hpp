@@ -39,6 +39,7 @@ enum class Kind {
     wait,
     sleep,
     mark,
+    say,
 };
 
 inline bool is_event(Kind kind) { return kind <= Kind::param; }

@@ -116,7 +116,11 @@ class ClapHost:
             _, told = process.communicate()
             raise AssertionError(f"clap_host did not end within {timeout_s:g} s: {told[-2000:]}") from None
         assert process.returncode == 0, f"exit code {process.returncode}: {told[-2000:]}"
-        report = json.loads(said.splitlines()[-1])
+        return self.played(said.splitlines()[-1], name)
+
+    def played(self, line: str, name: str = "run") -> Played:
+        """What a run that has ended gave; `line`: the last that it printed."""
+        report = json.loads(line)
         audio = np.fromfile(self.folder / f"{name}.raw", "<f4").reshape(-1, max(report["channels"], 1))
         blocks = np.loadtxt(self.folder / f"{name}.blocks", ndmin=2)
         return Played(audio=audio, report=report, blocks=blocks)
@@ -135,7 +139,7 @@ def host_of(native: Native, folder: Path, **environment: str) -> ClapHost:
 
 
 def clap_file(native: Native) -> Path:
-    """The plugin: of the test build if it has formats, else as `make plugin` builds it; skips where there is none."""
+    """The plugin: of the test build if it has formats, else as `make plugin` builds it; skips without one."""
     files = [folder / "bin" / "Attacca.clap" for folder in (native.folder, ROOT / "build" / "plugin")]
     for file in files:
         if file.exists():
