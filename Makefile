@@ -31,6 +31,11 @@ $(VENV)/.dev-ready: $(BIN)/python $(REQUIREMENTS)
 	@$(PIP) install -c requirements/dev.txt -e '.[demo,dev]'
 	@touch $@ $(VENV)/.demo-ready
 
+$(VENV)/.plugin-ready: $(VENV)/.dev-ready
+	@echo "installing what tests of the plugin in other people's hosts need (DawDreamer, pedalboard, JACK-Client)"
+	@$(PIP) install -c requirements/plugin.txt -e '.[demo,dev,plugin-tests]'
+	@touch $@
+
 $(VENV)/.train-ready: $(VENV)/.dev-ready
 	@echo "installing what training and export need (torch)"
 	@$(PIP) install -c requirements/train.txt -e '.[demo,dev,export,train]'
@@ -51,7 +56,7 @@ test-realtime: $(VENV)/.dev-ready  ## a minute of the shipped model in real time
 test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
 	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
 
-test-plugin: $(VENV)/.dev-ready  ## build the native plugin and test it (needs cmake, ninja, g++; see docs/plugin.md)
+test-plugin: $(VENV)/.plugin-ready  ## build the native plugin and test it (needs cmake, ninja, g++; see docs/plugin.md)
 	@$(PYTEST) tests/plugin -m 'plugin and not slow' --timeout 900 $(ARGS)
 
 fuzz: $(VENV)/.dev-ready  ## look longer for bytes that break the plugin's wire (SECONDS=300 for each part; needs clang)
