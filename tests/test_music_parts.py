@@ -184,7 +184,7 @@ def test_voices_of_a_song_hold_together() -> None:
     song = compose(21, style="ballad", players=("chords",), min_seconds=40.0)
     bars: dict[int, set[int]] = {}
     for note in song.notes:
-        if note.track == 2:
+        if song.tracks[note.track].name == "chords0":
             bars.setdefault(note.grid_ticks // song.bar_ticks, set()).add(note.pitch)
     ranges = [(min(p), max(p)) for _, p in sorted(bars.items())]
     assert all(abs(a[0] - b[0]) <= 9 for a, b in pairwise(ranges))

@@ -21,7 +21,7 @@ from attacca.training.music.style import (
 )
 from attacca.training.music.tempo import STEP_TICKS
 
-_VELOCITY = {"X": 110, "x": 88, "o": 48, "r": 78, "t": 80}
+_VELOCITY = {"X": 112, "x": 84, "o": 44, "r": 74, "t": 76}
 _LENGTH = round(0.8 * STEP_TICKS)
 _CYMBALS = (HAT, RIDE, PEDAL, BELL)
 

@@ -17,16 +17,16 @@ LEVELS_DB = {"I": -2.0, "V": -1.0, "C": 1.0, "B": -1.0, "K": -3.0, "S": 0.5, "O"
 INTENSITY = {"I": 0.5, "V": 0.7, "C": 1.0, "B": 0.6, "K": 0.35, "S": 0.95, "O": 0.6}
 # Initials of INSTRUMENTS; "d>db>dbc" lets them enter (or leave) at equal parts of the section.
 LINEUPS: dict[str, tuple[str, ...]] = {
-    "I": ("d>dc>dbc", "c>bc", "dc>dbc", "db>dbc", "c>cl", "d>db"),
-    "V": ("dbc", "dbc", "dbl", "dbc>dbcl", "dcl", "bcl"),
+    "I": ("d>dc>dbc", "c>dc>dbc", "dc>dbc", "db>dbc", "c>dc", "d>db"),
+    "V": ("dbc", "dbc", "dbl", "dbc>dbcl", "dcl", "dbcl"),
     "C": ("dbcl",),
-    "B": ("bcl", "dcl", "bc", "dbc", "cl", "c>dc"),
-    "K": ("d", "c", "dc", "bc", "dl", "db>dbc", "b>db"),
+    "B": ("bcl>dbcl", "dcl", "dbc", "dbl", "dcl", "c>dc"),
+    "K": ("d", "c>dc", "dc", "bc>dbc", "dl", "db>dbc", "db"),
     "S": ("dbcl",),
-    "O": ("dbcl>dbc>db", "bc", "dbc>c", "dbcl"),
+    "O": ("dbcl>dbc>db", "dbc>bc", "dbc>dc", "dbcl"),
 }
-_ANY_LINEUP = ("dbcl", "dbc", "dbl", "dcl", "bcl", "db", "dc", "dl", "bc", "bl", "cl", "d", "c")
-_ANY_SHARE = 0.22  # of sections: who plays must not follow from where we are
+_ANY_LINEUP = ("dbcl", "dbc", "dbl", "dcl", "db", "dc", "dl", "d", "bcl", "bc", "bl", "cl", "c")
+_ANY_SHARE = 0.15  # of sections: who plays must not follow from where we are
 # The most that each tempo plan speeds up
 FASTEST = {"steady": 1.0, "steps": 1.31, "ramp": 1.31, "drift": 1.05}
 TEMPO_PLANS = tuple(FASTEST)

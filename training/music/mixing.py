@@ -20,8 +20,10 @@ from attacca.training.music.synth import Cents, Tracks, play
 
 _SALT, _STREAM = 1, 50
 _TUNING_STEP_S = 0.1
-_LEVEL_DB = {"drums": -1.0, "bass": -3.0, "chords": -3.0, "lead": -3.5}  # of a track while it sounds
+_LEVEL_DB = {"drums": 3.0, "bass": -4.0, "chords": -3.5, "lead": -6.0}  # of a track while it sounds
+_TOPS_DB = -13.0  # cymbals and small percussion against skins
 _USUAL_LEVEL = {"drums": 118, "bass": 96, "chords": 96, "lead": 92}  # Style's defaults, which these stand for
+_FIRST = ("kit", "bass", "chords0", "lead")
 _LAYER_DB = -4.0  # a second chordal track against the first
 _MASTER_DB = -18.0
 
@@ -163,7 +165,7 @@ def automation(song: Song, num_samples: int, rate: int) -> np.ndarray:
 
 def _strip(song: Song, mix: Mix, number: int, x: Stereo, rate: int) -> Stereo:
     track, strip = song.tracks[number], mix.strips[number]
-    layer = _LAYER_DB if track.name[-1:].isdigit() and track.name[-1] != "0" else 0.0
+    layer = _TOPS_DB if track.name == "tops" else _LAYER_DB if track.name not in _FIRST else 0.0
     sounding_db = _active_db(x, rate)
     if sounding_db <= -119.0:
         return np.zeros_like(x)

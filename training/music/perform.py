@@ -79,7 +79,7 @@ class Performer:
     def _accent(self, bar: Bar, tick: int) -> int:
         step, rest = divmod(tick, STEP_TICKS)
         if rest or step not in bar.groups:
-            return 0
+            return self._style.offbeat - (5 if rest or step % 2 else 0)
         return self._style.accent[bar.groups.index(step) % len(self._style.accent)]
 
     def finish(self) -> tuple[Note, ...]:

@@ -28,6 +28,8 @@ Groove = Mapping[int, str]  # drum note -> pattern
 FOUR, THREE, SIX, FIVE, SEVEN = (4, 4), (3, 4), (6, 8), (5, 4), (7, 8)
 METERS: tuple[Meter, ...] = (FOUR, THREE, SIX, FIVE, SEVEN)
 
+SKINS = frozenset({35, KICK, STICK, SNARE, CLAP, 40, 41, TOM_FLOOR, TOM_LOW, TOM_MID, 48, TOM_HIGH})  # not tops
+
 # (native meter, meter) -> (cell, sixteenths) for each group of a bar; a cell of six plays its second half again.
 CELLS: dict[tuple[Meter, Meter], tuple[tuple[int, int], ...]] = {
     (FOUR, FOUR): ((0, 4), (1, 4), (2, 4), (3, 4)),
@@ -56,6 +58,7 @@ class Comping:
     centre: int = 60
     spread: int = 14
     level: int = 96
+    power: bool = False  # root, fifth and octave of the chord only
     strum_ms: float = 0.0  # from the first string to the last
     kinds: str = ""  # initials of section kinds in which it plays; all where empty
     share: float = 1.0  # share of songs that have it
@@ -103,6 +106,7 @@ class Style:
     bass_gate: float = 0.9
     bass_low: int = 28
     accent: tuple[int, ...] = (8, 0, 3, 0)  # velocity added on the beats of a group of four
+    offbeat: int = -16  # and between them; sixteenths 5 less
     feel_ms: Mapping[str, float] = field(default_factory=dict)  # instrument (or "snare") behind the grid
     tightness_ms: float = 2.5  # standard deviation of a stroke's time
     touch: float = 5.0  # standard deviation of velocity

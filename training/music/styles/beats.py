@@ -29,10 +29,10 @@ BOOMBAP = Style(
     grooves={
         FOUR: (
             {KICK: "X.....x.X.......", SNARE: "....X.......X..o", HAT: "X.x.X.x.X.x.X.x."},
-            {KICK: "X..x......X..x..", SNARE: "....X..o....X...", HAT: "X.x.X.xoX.x.X.xo"},
+            {KICK: "X..x....X.x..x..", SNARE: "....X..o....X...", HAT: "X.x.X.xoX.x.X.xo"},
             {KICK: "X......xX.x.....", SNARE: "....X.......X.o.", HAT: "X.x.X.x.X.x.X.x."},
             {
-                KICK: "X.x.......X.....X..x...x..X.....",
+                KICK: "X.x.....X.......X..x....X.x.....",
                 SNARE: "....X.......X.......X..o....X..o",
                 HAT: "X.x.X.x.X.x.X.x.X.x.X.x.X.x.X.xo",
             },
@@ -91,26 +91,26 @@ TRAP = Style(
     kits=(25,),
     grooves={
         FOUR: (
-            {KICK: "X.....x....x....", CLAP: "........X.......", HAT: "x.x.x.x.x.x.xrx."},
+            {KICK: "X...x......x....", CLAP: "........X.......", HAT: "X.x.X.x.X.x.Xrx."},
             {KICK: "X..x......X..x..", CLAP: "........X.......", HAT: "x.x.x.xtxrx.x.x."},
             {
-                KICK: "X.........x.x...X.x...x...x.....",
+                KICK: "X...x.....x.x...X.x.x.....x.x...",
                 CLAP: "........X...............X.......",
-                HAT: "x.x.xrx.x.x.t.x.x.x.x.x.xrrrx.x.",
+                HAT: "X.x.Xrx.X.x.X.t.X.x.X.x.XrrrX.x.",
                 STICK: "...x..........x....x......x.....",
             },
             {
                 KICK: "X...x.....x.....",
                 SNARE: "........X......o",
-                HAT: "xxx.xxx.xxx.xrrr",
+                HAT: "Xxx.Xxx.Xxx.Xrrr",
                 OPEN: "..............x.",
             },
         )
     },
     fills=({HAT: "rrrrrrrr"}, {SNARE: "t.t.rrrr"}, {HAT: "....", KICK: "...."}, {CLAP: "x..x..x."}),
-    bass_programs=(39, 38, 87),
+    bass_programs=(39, 38, 33),
     bass={
-        FOUR: ("R.....R....R....", "R..R......O..R..", "R.........R.R.....R.R...R...7...", "R.....O...R....."),
+        FOUR: ("R.......R..R....", "R...R.....O.R...", "R...........R...R.R.R.......7...", "R.....O.R......."),
     },
     bass_gate=1.0,
     bass_level=116,
@@ -150,7 +150,7 @@ TRAP = Style(
         ("minor", "i bIII bVI bVI"),
     ),
     forms=("IVCVCO", "VCKCVC", "ICVCKC"),
-    lineups={"I": ("c>cl", "c>bc", "cl"), "K": ("c", "cl", "bc")},
+    lineups={"I": ("c>dc", "c>dbc", "cl>dcl"), "K": ("c>dc", "dcl", "bc>dbc")},
     crash=0.3,
     accent=(2, 0, 2, 0),
     tightness_ms=0.8,
@@ -168,15 +168,15 @@ FUNK = Style(
     kits=(0, 8),
     grooves={
         FOUR: (
-            {KICK: "X..X..X...X..x..", SNARE: "....X..o.o..X..o", HAT: "xoxoxoxoxoxoxoxo"},
-            {KICK: "X.X....x..X..X..", SNARE: "....X..o.o.oX...", HAT: "X.x.X.x.X.x.X.x."},
+            {KICK: "X..x..x.X.....x.", SNARE: "....X..o.o..X..o", HAT: "XoxoXoxoXoxoXoxo"},
+            {KICK: "X.x....xX....x..", SNARE: "....X..o.o.oX...", HAT: "X.x.X.x.X.x.X.x."},
             {
                 KICK: "X.....XX..X.....",
                 SNARE: "....X.oo.o..X.oo",
                 HAT: "xxxxxxx.xxxxxx.x",
                 OPEN: ".......x......x.",
             },
-            {KICK: "X..X......XX....X..X..X...X...x.", SNARE: "....X..o.o..X..o....X..o.o.oX.x.", HAT: "xoxx" * 8},
+            {KICK: "X..x....X.xx....X..x..x.X.....x.", SNARE: "....X..o.o..X..o....X..o.o.oX.x.", HAT: "Xoxx" * 8},
         )
     },
     fills=(
@@ -187,7 +187,7 @@ FUNK = Style(
     ),
     bass_programs=(36, 37, 33),
     bass={
-        FOUR: ("R..RO..R..7.R.O.", "R.O..RO...5.7.O.", "RR.O..R.R..O.7..", "R......RO..O.RA.", "R.R...O.7.5.R..A"),
+        FOUR: ("R..RO..RR.7.R.O.", "R.O.RRO.R.5.7.O.", "RR.OR.R.R..O7...", "R...R..RR..OR.A.", "R.R.R.O.7.5.R..A"),
     },
     bass_gate=0.55,
     bass_level=106,

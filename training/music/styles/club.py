@@ -31,10 +31,10 @@ HOUSE = Style(
     kits=(24, 25),
     grooves={
         FOUR: (
-            {KICK: _BEATS, CLAP: "....X.......X...", OPEN: "..X...X...X...X.", SHAKER: "xoxoxoxoxoxoxoxo"},
-            {KICK: _BEATS, CLAP: "....X.......X...", OPEN: "..X...X...X...X.", HAT: "o..oo..oo..oo..o"},
-            {KICK: _BEATS, CLAP: "....X.......X..o", HAT: "o.X.o.X.o.X.o.Xo", STICK: "...x..x....x..x."},
-            {KICK: _BEATS, SNARE: "....x.......x.o.", OPEN: "..X...X...X...X.", RIDE: "..x...x...x...x."},
+            {KICK: _BEATS, CLAP: "....X.......X...", OPEN: "..x...x...x...x.", SHAKER: "xoxoxoxoxoxoxoxo"},
+            {KICK: _BEATS, CLAP: "....X.......X...", OPEN: "..x...x...x...x.", HAT: "o..oo..oo..oo..o"},
+            {KICK: _BEATS, CLAP: "....X.......X..o", HAT: "x.x.x.x.x.x.x.xo", STICK: "...x..x....x..x."},
+            {KICK: _BEATS, SNARE: "....x.......x.o.", OPEN: "..x...x...x...x.", RIDE: "..x...x...x...x."},
         )
     },
     fills=(
@@ -44,13 +44,13 @@ HOUSE = Style(
         {SNARE: "x...x...x.x.xxrr"},
     ),
     bass_programs=(38, 39),
-    bass={FOUR: ("..R...R...R...R.", "..R.O.R...R.O.R.", "R..R..R.R..R..O.", "..RR..R...RR..O.")},
+    bass={FOUR: ("R..R..R.R..R..O.", "R.R.O.R.R.R.O.R.", "R..RR..RR..RR.O.", "..R.O.R...R.O.R.")},
     bass_gate=0.6,
     bass_level=100,
     comping=(
         Comping(
             programs=(4, 0, 90),
-            patterns={FOUR: ("c..s..s...c..s..", "..C...C...C...C.", "c..s..s.s..c..s.")},
+            patterns={FOUR: ("c..s..s...c..s..", "m.C.m.C.m.C.m.C.", "c..s..s.s..c..s.")},
             voices=4,
             level=98,
         ),
@@ -86,7 +86,7 @@ HOUSE = Style(
     lineups={
         "I": ("d>dc", "d>db>dbc", "d>dc>dbc"),
         "V": ("dbc", "dbc>dbcl", "db>dbc"),
-        "K": ("c", "cl", "bc>bcl", "c>dc"),
+        "K": ("c>dc", "cl>dcl", "bc>dbc", "dc"),
         "O": ("dbc>db>d", "dbcl>dbc"),
     },
     accent=(2, 0, 2, 0),
@@ -106,21 +106,21 @@ TECHNO = Style(
     kits=(25, 24),
     grooves={
         FOUR: (
-            {KICK: _BEATS, HAT: "..X...X...X...X.", CLAP: "....x.......x..."},
-            {KICK: _BEATS, HAT: "xoXoxoXoxoXoxoXo", TOM_FLOOR: "...x..x....x..x."},
-            {KICK: _BEATS, RIDE: "X.x.X.x.X.x.X.x.", HAT: "..X...X...X...X.", STICK: "..x..x..x..x..x."},
-            {KICK: _BEATS, OPEN: "..X...X...X...X.", HAT: "xx.xxx.xxx.xxx.x"},
+            {KICK: _BEATS, HAT: "o.x.o.x.o.x.o.x.", CLAP: "....x.......x..."},
+            {KICK: _BEATS, HAT: "xoxoxoxoxoxoxoxo", TOM_FLOOR: "...x..x....x..x."},
+            {KICK: _BEATS, RIDE: "X.x.X.x.X.x.X.x.", HAT: "o.x.o.x.o.x.o.x.", STICK: "..x..x..x..x..x."},
+            {KICK: _BEATS, OPEN: "..x...x...x...x.", HAT: "xx.xxx.xxx.xxx.x"},
         )
     },
     fills=({HAT: "rrrr"}, {SNARE: "xxxxxxxxrrrrrrrr"}, {TOM_FLOOR: "x.xx.x.x"}, {CLAP: "..x.x.xx"}),
     fill_share=0.5,
     bass_programs=(38, 39, 81),
-    bass={FOUR: (".RRR.RRR.RRR.RRR", "..RR..RR..RR..RR", "..R...R...R...RO", ".R.R.RR..R.R.RO.")},
+    bass={FOUR: ("RRRRRRRRRRRRRRRR", "R.RRR.RRR.RRR.RR", "R.R.R.R.R.R.R.RO", "RR.RR.R.RR.RR.O.")},
     bass_gate=0.5,
     comping=(
         Comping(
             programs=(90, 81, 62),
-            patterns={FOUR: ("...s.....s......", "s..s..s.........", "..s..s..s..s..s.")},
+            patterns={FOUR: ("s..s.....s......", "s..s..s.........", "s..s..s.s..s..s.")},
             voices=3,
             level=84,
         ),
@@ -156,7 +156,7 @@ TECHNO = Style(
     lineups={
         "I": ("d>db", "d>dl", "d>db>dbl"),
         "V": ("dbl", "db>dbl", "dbc"),
-        "K": ("cl", "c>cl", "d", "bl"),
+        "K": ("c>dc", "d", "dl", "db"),
         "B": ("db", "dbc", "dl"),
         "O": ("dbl>db>d",),
     },
@@ -178,18 +178,23 @@ DRUMNBASS = Style(
     kits=(0, 24, 16),
     grooves={
         FOUR: (
-            {KICK: "X.........X.....", SNARE: "....X..o.o..X..o", HAT: "X.x.X.x.X.x.X.x."},
-            {KICK: "X.X.......X.....", SNARE: "....X..o.o..X...", RIDE: "X.x.X.x.X.x.X.x."},
+            {KICK: "X.......x.x.....", SNARE: "....X..o.o..X..o", HAT: "X.x.X.x.X.x.X.x."},
             {
-                KICK: "X.........X.....X.........XX....",
-                SNARE: "....X..o.o..X..o....X..o.X....x.",
+                KICK: "X.x.......x.....",
+                SNARE: "....X..o.o..X...",
+                TOM_FLOOR: "........x.......",
+                RIDE: "X.x.X.x.X.x.X.x.",
+            },
+            {
+                KICK: "X.......x.x.....X.........xx....",
+                SNARE: "....X..o.o..X..o....X..o.o..X.x.",
                 HAT: "X.xxX.xxX.xxX.xxX.xxX.xxX.xxX.xx",
             },
-            {KICK: "X..x......X.....", SNARE: "....X.......X.oo", HAT: "xoxoxoxoxoxoxoxo"},
+            {KICK: "X..x....X.x.....", SNARE: "....X.......X.oo", HAT: "xoxoxoxoxoxoxoxo"},
         )
     },
     fills=({SNARE: "x.xxX.xx"}, {SNARE: "..x.xxrrX.x.xxrr"}, {SNARE: "X..X..X.xxxx"}, {SNARE: "rrrr"}),
-    bass_programs=(39, 38, 87),
+    bass_programs=(39, 38),
     bass={FOUR: ("R.......5.......", "R.....R.....3...", "R..........O..7.", "R.............5.R.....3...5.....")},
     bass_gate=0.97,
     bass_level=108,
@@ -222,7 +227,7 @@ DRUMNBASS = Style(
     ),
     section_bars=(8,),
     forms=("IVCVKCO", "VCKCVC", "IKCVKCO"),
-    lineups={"I": ("c>dc", "d>dc", "c>cl"), "K": ("c", "cl", "c>bc")},
+    lineups={"I": ("c>dc", "d>dc", "dc>dcl"), "K": ("c>dc", "dcl", "d>db")},
     accent=(4, 0, 2, 0),
     tightness_ms=1.0,
     touch=5.0,

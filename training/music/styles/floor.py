@@ -214,15 +214,15 @@ REGGAE = Style(
     kits=(0, 8),
     grooves={
         FOUR: (
-            {KICK: "........X.......", STICK: "........X.......", HAT: "x.X.x.X.x.X.x.Xo"},
-            {KICK: "X...X...X...X...", STICK: "........X..o....", HAT: "x.X.x.X.x.X.x.X."},
+            {KICK: "x.......X.......", STICK: "....x...X...x...", HAT: "X.x.X.x.X.x.X.xo"},
+            {KICK: "X...X...X...X...", STICK: "........X..o....", HAT: "X.x.X.x.X.x.X.x."},
             {
                 KICK: "........X.......",
-                SNARE: "........X.....o.",
+                SNARE: "....x...X...x.o.",
                 HAT: "X.xoX.xoX.xoX.xo",
                 OPEN: "......x.........",
             },
-            {KICK: "x.......X.......", STICK: "....x..x....x...", HAT: "x.X.x.X.x.X.x.X."},
+            {KICK: "x.......X.......", STICK: "....x..x....x...", HAT: "X.x.X.x.X.x.X.x."},
         )
     },
     fills=(
@@ -233,17 +233,17 @@ REGGAE = Style(
     ),
     bass_programs=(33, 32, 35),
     bass={
-        FOUR: ("R...R.3...5.....", "R.R...5.R.3.....", "....R.3.5...R.A.", "R..R..R.....5.3.", "__R.R.5.__3.5.R.")
+        FOUR: ("R...R.3.5...5...", "R.R...5.R.3.....", "R...R.3.5...R.A.", "R..RR..R5...5.3.", "R.R.R...5.3.5.R.")
     },
     bass_gate=0.85,
     bass_level=116,
     comping=(
         Comping(
             programs=(27, 28),
-            patterns={FOUR: ("..c...c...c...c.", "..c...c...c...cs")},
+            patterns={FOUR: ("..s...s...s...s.", "..s...s...s...ss")},
             voices=3,
             centre=67,
-            level=102,
+            level=88,
             strum_ms=5.0,
         ),
         Comping(
@@ -269,7 +269,7 @@ REGGAE = Style(
     ),
     swing=0.2,
     crash=0.2,
-    accent=(-4, 0, 6, 0),
+    accent=(0, 4, 8, 4),
     feel_ms={"bass": 4.0, "chords": 2.0, "lead": 4.0},
     tightness_ms=3.0,
     touch=6.0,
