@@ -12,10 +12,10 @@ from attacca.engine.bundle import Model
 from attacca.engine.codec import Codec
 from attacca.engine.conditioning import WIDTH, encode
 from attacca.engine.generator import Codes, Conditions, Sampling
-from attacca.engine.phase import BandExpansion, StreamingPhase, noise_spectra
 from attacca.engine.runtime import PREFILL_ROWS
 from attacca.engine.schedule import Schedule, context_rows
-from attacca.engine.spectral import SpectralConfig, StreamingSynthesis, analyse
+from attacca.engine.spectral import SpectralConfig, analyse
+from attacca.engine.vocoder import resynthesise
 from attacca.training.render import Audio
 from benchmarks.songs import Case
 from benchmarks.spectra import Array
@@ -51,14 +51,7 @@ def decode_codes(codec: Codec, codes: Codes) -> Audio:
 
 def phase_only(config: SpectralConfig, audio: Audio) -> Audio:
     """The audio with its true band amplitudes and the decoder's phases: what a perfect codec network would give."""
-    amplitudes = analyse(audio, config).reshape(-1, config.num_bands)
-    phase, synthesis = StreamingPhase(config, noise_spectra(config)), StreamingSynthesis(config)
-    delay = synthesis.delay_samples + phase.delay_sub_frames * config.sub_hop_samples
-    extra = np.repeat(amplitudes[-1:], -(-delay // config.sub_hop_samples), axis=0)
-    levels = BandExpansion(config)(np.concatenate([amplitudes, extra]))
-    samples = synthesis.push(np.stack([phase.push(level) for level in levels]))
-    length = len(audio) // config.hop_samples * config.hop_samples
-    return samples[delay : delay + length].astype(np.float32)
+    return resynthesise(analyse(audio, config), config)
 
 
 def continue_song(

@@ -238,7 +238,7 @@ class Client:
             self.network.outbox.put(msgspec.structs.replace(event, position=position))
 
     def _from_note(self, pitch: int, *, pressed: bool) -> Trigger | Release | None:
-        """The newest held note owns the take: only its own note-off ends it. Fills and answers end by themselves."""
+        """The newest held note owns the take: only its own note-off ends it. Others end by themselves."""
         if pressed:
             self._held = pitch
             return self.config.trigger

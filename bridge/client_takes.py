@@ -65,7 +65,7 @@ class TakeBook:
 
     @property
     def held(self) -> bool:
-        """Whether the take last asked for waits for its release: it does not end by itself, and nothing ended it."""
+        """Whether the take last asked for waits for its release: nothing ended it, nor does it end by itself."""
         return self._held is not None
 
     def trigger(self, event: Trigger, position: int) -> int:

@@ -20,10 +20,12 @@ from .timeline import Timeline
 class Chunker:
     """Decodes consecutive frames of one take. Decode thread."""
 
-    def __init__(self, decoder: CodecDecoder, timeline: Timeline) -> None:
+    def __init__(self, decoder: CodecDecoder, timeline: Timeline, *, channels: int = 1) -> None:
+        """`channels`: of the decoder's samples, [n] where it is 1, else [n, channels]."""
         self._decoder = decoder
         self._timeline = timeline
-        self._resampler = Resampler(timeline.model_rate, timeline.host_rate)
+        self._shape = (-1,) if channels == 1 else (-1, channels)
+        self._resampler = Resampler(timeline.model_rate, timeline.host_rate, channels=channels)
         self._next_frame: int | None = None
 
     @property
@@ -75,12 +77,12 @@ class Chunker:
         self._resampler.skip_to(position - self._timeline.anchor_position)
 
     def push(self, codes: Codes) -> tuple[int, Pcm]:
-        """Codes [n, K] of the next frames -> (host position of the first sample, mono float32 [m]).
+        """Codes [n, K] of the next frames -> (host position of the first sample, float32 [m] or [m, channels]).
 
         ArithmeticError if the codec gives NaN or infinity: nothing sensible can follow.
         """
         self._next_frame = self.next_frame + len(codes)
-        pcm = np.asarray(self._decoder.push(codes), dtype=np.float32).reshape(-1)
+        pcm = np.asarray(self._decoder.push(codes), dtype=np.float32).reshape(self._shape)
         if not np.isfinite(pcm).all():
             raise ArithmeticError("codec decoder gave samples that are not finite")
         position = self.position

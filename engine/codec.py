@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from attacca.engine.phase import BandExpansion, StreamingPhase, noise_spectra
-from attacca.engine.spectral import SpectralConfig, StreamingAnalysis, StreamingSynthesis
+from attacca.engine.spectral import SpectralConfig, StreamingAnalysis
+from attacca.engine.vocoder import Vocoder, VocoderTables
 
 Float = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint16]
@@ -102,10 +102,10 @@ class Codec:
         self.hop_samples = section.hop_samples
         self.num_codebooks = section.num_codebooks
         self.codebook_size = section.codebook_size
+        self.audio_channels = section.spectral.audio_channels
         self._encoder = encoder
         self._decoder = decoder
-        self._noise = noise_spectra(section.spectral)
-        self._expansion = BandExpansion(section.spectral)
+        self.vocoder_tables = VocoderTables.of(section.spectral)
 
     @classmethod
     def load(cls, files: Mapping[str, Path], config: Mapping[str, object], *, threads: int = 1) -> Codec:
@@ -156,15 +156,10 @@ class Codec:
         codes, after = self._run(self._encoder, "codes", "frames", frames, states)
         return codes.astype(np.uint16), after
 
-    def run_decoder(self, codes: Codes, states: States) -> tuple[npt.NDArray[np.float64], States]:
-        """Codes [n <= block_frames, K] -> log amplitudes [n * sub_frames, bins], the states after. Any thread."""
+    def run_decoder(self, codes: Codes, states: States) -> tuple[Float, States]:
+        """Codes [n <= block_frames, K] -> finite frames [n, width] in nats, the states after. Any thread."""
         frames, after = self._run(self._decoder, "frames", "codes", codes.astype(np.int64), states)
-        frames = np.nan_to_num(np.minimum(frames, _LOUDEST_NATS), nan=_SILENT_NATS, neginf=_SILENT_NATS)
-        return self._expansion(frames.reshape(-1, self.section.spectral.num_bands)), after
-
-    def phase(self) -> StreamingPhase:
-        """A fresh phase stream; the noise is shared."""
-        return StreamingPhase(self.section.spectral, self._noise)
+        return np.nan_to_num(np.minimum(frames, _LOUDEST_NATS), nan=_SILENT_NATS, neginf=_SILENT_NATS), after
 
     def _run(
         self, session: onnxruntime.InferenceSession, output: str, key: str, rows: npt.NDArray[Any], states: States
@@ -189,17 +184,20 @@ class CodecEncoder:
     def reset(self) -> None:
         """Back to before the first sample; the count of invalid samples too."""
         self._analysis.reset()
-        self._rest = np.zeros(0, np.float32)
+        self._rest: Float = np.zeros((0,) if self._codec.audio_channels == 1 else (0, 2), np.float32)
         self._states = self._codec.section.silent_states(self._codec.section.encoder_blocks)
         self.invalid_samples = 0
 
     def push(self, pcm: Float) -> Codes:
-        """Samples [n], any n -> codes [frames, K] of every frame now complete. NaN and Inf count as silence."""
-        if pcm.ndim != 1:
-            raise ValueError(f"pcm has shape {pcm.shape}, allowed: one axis")
+        """Samples [n], of a stereo codec [n, 2], any n -> codes [frames, K] of every frame now complete.
+
+        NaN and Inf count as silence. ValueError on another shape.
+        """
+        if pcm.shape[1:] != self._rest.shape[1:]:
+            raise ValueError(f"pcm has shape {pcm.shape}, allowed: [n{', 2' * (self._rest.ndim - 1)}]")
         finite = np.isfinite(pcm)
         if not finite.all():
-            self.invalid_samples += int(len(pcm) - np.count_nonzero(finite))
+            self.invalid_samples += int(len(pcm) - np.count_nonzero(finite.reshape(len(pcm), -1).all(axis=1)))
             pcm = np.where(finite, pcm, 0.0)
         joined = np.concatenate([self._rest, pcm.astype(np.float32, copy=False)])
         hop, block = self._codec.hop_samples, self._codec.section.block_frames
@@ -231,20 +229,17 @@ class CodecDecoder:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._phase = codec.phase()
-        self._synthesis = StreamingSynthesis(codec.section.spectral)
-        look_ahead = self._phase.delay_sub_frames * codec.section.spectral.sub_hop_samples
-        self.delay_samples = self._synthesis.delay_samples + look_ahead
+        self._vocoder = Vocoder(codec.vocoder_tables)
+        self.delay_samples = self._vocoder.delay_samples
         self.reset()
 
     def reset(self) -> None:
         """Back to before the first frame."""
-        self._phase.reset()
-        self._synthesis.reset()
+        self._vocoder.reset()
         self._states = self._codec.section.silent_states(self._codec.section.decoder_blocks)
 
     def push(self, codes: Codes) -> Float:
-        """Codes [frames, K] -> samples [frames * hop]. ValueError on another shape or a code out of range."""
+        """Codes [frames, K] -> samples [frames * hop], of a stereo codec [.., 2]. ValueError on bad codes."""
         codec = self._codec
         if codes.ndim != 2 or codes.shape[1] != codec.num_codebooks:
             raise ValueError(f"codes have shape {codes.shape}, allowed: [frames, {codec.num_codebooks}]")
@@ -252,21 +247,17 @@ class CodecDecoder:
             raise ValueError(
                 f"codes lie in {int(codes.min())}..{int(codes.max())}, allowed 0..{codec.codebook_size - 1}"
             )
-        out = np.empty((len(codes), codec.hop_samples), np.float32)
-        block, sub_frames = codec.section.block_frames, codec.section.spectral.sub_frames
+        block, parts = codec.section.block_frames, [self._vocoder.push(np.zeros((0, codec.section.spectral.width)))]
         for start in range(0, len(codes), block):
-            levels, self._states = codec.run_decoder(codes[start : start + block], self._states)
-            for i in range(len(levels) // sub_frames):
-                part = levels[i * sub_frames : (i + 1) * sub_frames]
-                out[start + i] = self._synthesis.push(np.stack([self._phase.push(level) for level in part]))
-        return np.clip(out.reshape(-1), -MAX_AMPLITUDE, MAX_AMPLITUDE)
+            frames, self._states = codec.run_decoder(codes[start : start + block], self._states)
+            parts.append(self._vocoder.push(frames))
+        return np.clip(np.concatenate(parts), -MAX_AMPLITUDE, MAX_AMPLITUDE).astype(np.float32)
 
     def snapshot(self) -> object:
         """Everything the stream is, for `restore`."""
-        return (self._phase.snapshot(), self._synthesis.snapshot(), self._states)
+        return (self._vocoder.snapshot(), self._states)
 
     def restore(self, snap: Any) -> None:
         """Back to the moment of `snapshot`, to the bit."""
-        phase, tail, self._states = snap
-        self._phase.restore(phase)
-        self._synthesis.restore(tail)
+        vocoder, self._states = snap
+        self._vocoder.restore(vocoder)

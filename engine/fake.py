@@ -31,6 +31,7 @@ class FakeConfig:
     lag_steps: int = 9  # steps after a restart before its first frame is complete
     cost: Callable[[int], None] | None = None
     tone: bool = False
+    audio_channels: int = 1  # 2: the right channel is minus the left
 
     def __post_init__(self) -> None:
         limits = {
@@ -39,6 +40,7 @@ class FakeConfig:
             "num_codebooks": (3, 32),
             "delay_samples": (0, 1 << 20),
             "lag_steps": (0, 4096),
+            "audio_channels": (1, 2),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
@@ -193,15 +195,19 @@ class FakeDecoder:
         self.reset()
 
     def reset(self) -> None:
-        self._tail = np.zeros(self.delay_samples, np.float32)
+        sides = () if self._config.audio_channels == 1 else (2,)
+        self._tail: npt.NDArray[np.float32] = np.zeros((self.delay_samples, *sides), np.float32)
 
     def push(self, codes: Codes) -> npt.NDArray[np.float32]:
-        """Codes [frames, K] -> samples [frames * hop]."""
+        """Codes [frames, K] -> samples [frames * hop] or [.., 2]."""
         hop = self._config.hop_samples
         index = (fake_timesteps(codes)[:, None] * hop + np.arange(hop)).reshape(-1).astype(np.float64)
         if self._config.tone:  # a soft 220 Hz, so that the fake can be listened to
             index = 0.1 * np.sin(2.0 * np.pi * 220.0 * index / self._config.sample_rate)
-        joined = np.concatenate([self._tail, index.astype(np.float32)])
+        samples = index.astype(np.float32)
+        if self._config.audio_channels == 2:
+            samples = np.stack([samples, -samples], axis=1)
+        joined = np.concatenate([self._tail, samples])
         self._tail = joined[len(index) :]
         return joined[: len(index)]
 
@@ -229,6 +235,10 @@ class FakeCodec:
     @property
     def num_codebooks(self) -> int:
         return self.config.num_codebooks
+
+    @property
+    def audio_channels(self) -> int:
+        return self.config.audio_channels
 
     def encoder(self) -> FakeEncoder:
         return FakeEncoder(self.config)

@@ -13,6 +13,7 @@ from math import ceil
 
 import numpy as np
 
+from .channels import fold
 from .events import Controller, Model, Pcm
 from .generator import Codes, Generator
 from .planner import ConditionRows
@@ -40,7 +41,8 @@ class Listener:
         self.timeline: Timeline | None = None  # None until audio was heard
         self._codec = model.codec
         self._encoder = model.codec.encoder()
-        self._resampler = Resampler(host_rate, model.codec.sample_rate)
+        self._channels = model.codec.audio_channels
+        self._resampler = Resampler(host_rate, model.codec.sample_rate, channels=self._channels)
         self._controller = controller
         self._host_rate = host_rate
         self._listen_frames = config.listen_frames
@@ -90,15 +92,15 @@ class Listener:
         if not finite.all():
             self.counters.bad_samples += int((~finite).any(axis=1).sum())
             samples = np.where(finite, samples, np.float32(0))
-        mono: Pcm = np.clip(samples, -1e3, 1e3).mean(axis=1, dtype=np.float32)
+        heard = fold(np.clip(samples, -1e3, 1e3), self._channels)
         reason = None
-        if self.pending_samples + len(mono) > self._max_pending:
+        if self.pending_samples + len(heard) > self._max_pending:
             self.restart()
-            mono = mono[-self._max_pending :]
-            position += samples.shape[0] - len(mono)
+            heard = heard[-self._max_pending :]
+            position += samples.shape[0] - len(heard)
             reason = f"more than {self._max_pending} samples were waiting"
-        self._items.append((position, mono))
-        self.enqueued_samples += len(mono)
+        self._items.append((position, heard))
+        self.enqueued_samples += len(heard)
         return reason
 
     def restart(self) -> None:
@@ -127,7 +129,7 @@ class Listener:
                 self._begin(position)
                 gap = 0
             if gap > 0:
-                part = np.zeros(min(gap, room), np.float32)
+                part = np.zeros((min(gap, room), *self._items[0][1].shape[1:]), np.float32)
                 self.counters.gap_samples += len(part)
             else:
                 part = self._take(position, pcm[: stop - self.done_samples], -gap, room)

@@ -38,7 +38,7 @@ class Chunk:
     """Decoded samples of consecutive frames, and what the chunker was before them."""
 
     position: int  # host position of the first sample
-    pcm: Pcm  # mono [samples]
+    pcm: Pcm  # [samples] of a mono codec, [samples, 2] of a stereo one
     codes: Codes
     first_frame: int
     before: Any
@@ -74,9 +74,10 @@ class Planner:
     ) -> None:
         self.context_end = generator.frontier
         self.timeline = timeline
-        self.chunker = Chunker(codec.decoder(), timeline)
+        self.chunker = Chunker(codec.decoder(), timeline, channels=codec.audio_channels)
         self.meters = TakeMeters()
         self.no_codes: Codes = np.zeros((0, codec.num_codebooks), np.uint16)
+        self.no_pcm: Pcm = np.zeros((0,) if codec.audio_channels == 1 else (0, codec.audio_channels), np.float32)
         self._generator = generator
         self._controller = controller
         self._source = ConditionRows(controller, timeline)

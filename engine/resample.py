@@ -62,12 +62,16 @@ def _table(up: int, down: int) -> tuple[int, Samples, npt.NDArray[np.int64]]:
 
 
 class Resampler:
-    """One mono stream. Output sample n is the input at time n * input_rate / output_rate, without offset.
+    """One stream. Output sample n is the input at time n * input_rate / output_rate, without offset.
 
-    Linear phase. Not thread-safe; decode thread. Any integer rates within 8000..384000 Hz.
+    Linear phase. Not thread-safe; decode thread. Any integer rates within 8000..384000 Hz. Samples are [n] where
+    `channels` is 1, else [n, channels].
     """
 
-    def __init__(self, input_rate: int, output_rate: int) -> None:
+    def __init__(self, input_rate: int, output_rate: int, *, channels: int = 1) -> None:
+        if channels < 1:
+            raise ValueError(f"Resampler channels is {channels}, allowed: 1 or more")
+        self._frame: tuple[int, ...] = () if channels == 1 else (channels,)
         for name, rate in (("input_rate", input_rate), ("output_rate", output_rate)):
             if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
                 raise ValueError(f"Resampler {name} {rate} Hz is outside {MIN_RATE_HZ}..{MAX_RATE_HZ}")
@@ -103,7 +107,7 @@ class Resampler:
 
     def reset(self, input_index: int = 0) -> None:
         """Start anew: the next input sample has this index (may be negative), all before it are zeros."""
-        self._buffer: Samples = np.zeros(2 * self._half_taps, np.float32)
+        self._buffer: Samples = np.zeros((2 * self._half_taps, *self._frame), np.float32)
         self._base = input_index - len(self._buffer)
         self._next = -(-input_index * self._up // self._down)
 
@@ -112,24 +116,25 @@ class Resampler:
         self._next = max(self._next, output)
 
     def push(self, pcm: Samples) -> Samples:
-        """Input float32 [n] -> every output sample that is complete by now, float32 [m]."""
+        """Input float32 [n] -> every output sample that is complete by now, float32 [m]; or [n, C] -> [m, C]."""
         self._buffer = np.concatenate([self._buffer, pcm])
         stop = -(-(self.next_input - self._half_taps) * self._up // self._down)
         if stop <= self._next:
             self._trim()
-            return np.zeros(0, np.float32)
+            return np.zeros((0, *self._frame), np.float32)
         if self._identity:
             output = self._buffer[self._next - self._base :].copy()
         else:
-            output = np.empty(stop - self._next, np.float32)
-            self._fill(output)
+            output = np.empty((stop - self._next, *self._frame), np.float32)
+            for place in np.ndindex(self._frame):
+                self._fill(self._buffer[:, *place], output[:, *place])
         self._next = stop
         self._trim()
         return output
 
     def flush(self) -> Samples:
         """The outputs that lie within the input so far, as if silence followed; `reset` before going on."""
-        return self.push(np.zeros(self._half_taps, np.float32))
+        return self.push(np.zeros((self._half_taps, *self._frame), np.float32))
 
     def snapshot(self) -> ResamplerState:
         """The whole state, immutable."""
@@ -139,8 +144,8 @@ class Resampler:
         """Continue bit-exactly from a snapshot of a resampler of the same rates."""
         self._base, self._next, self._buffer = state
 
-    def _fill(self, output: Samples) -> None:
-        windows = np.lib.stride_tricks.sliding_window_view(self._buffer, 2 * self._half_taps)
+    def _fill(self, buffer: Samples, output: Samples) -> None:
+        windows = np.lib.stride_tricks.sliding_window_view(buffer, 2 * self._half_taps)
         cycle = len(self._offsets)
         done = 0
         while done < len(output):

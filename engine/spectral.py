@@ -2,7 +2,8 @@
 
 Sits at both ends of the codec. One codec frame of `hop_samples` holds several sub-frames, each a Gaussian window
 that ends where its part of the hop ends, so nothing waits for the future. The networks see log-amplitude bands:
-single bins up to `linear_bins`, groups of bins above, where pitch is no longer heard bin by bin.
+single bins up to `linear_bins`, groups of bins above, where pitch is no longer heard bin by bin. Of a stereo codec
+the levels are those of both channels' mean power, and wide bands say how much louder the left is than the right.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+_FIRST_PAN_BINS = 4
+_QUIET_POWER = 1e-9  # below it a sound has no side
 
 Float = npt.NDArray[np.float32]
 Complex = npt.NDArray[np.complex64] | npt.NDArray[np.complex128]
@@ -28,6 +32,7 @@ class SpectralConfig:
     linear_bins: int = 512
     group_bins: int = 4
     floor: float = 3e-5  # amplitude added before the log; a full-scale sine has amplitude 1
+    pan_bands: int = 0  # bands that say where the sound stands between left and right; 0: the codec is mono
 
     def __post_init__(self) -> None:
         if not 1 <= self.sub_hop_samples <= self.hop_samples or self.hop_samples % self.sub_hop_samples:
@@ -44,6 +49,8 @@ class SpectralConfig:
             raise ValueError(f"group_bins is {self.group_bins}, allowed 1..{self.num_bins}")
         if not 1e-8 <= self.floor <= 0.1:
             raise ValueError(f"floor is {self.floor}, allowed 1e-8..0.1")
+        if self.pan_bands != 0 and not 2 <= self.pan_bands <= self.num_bins // 8:
+            raise ValueError(f"pan_bands is {self.pan_bands}, allowed 0 (mono) or 2..{self.num_bins // 8}")
 
     @property
     def num_bins(self) -> int:
@@ -69,10 +76,29 @@ class SpectralConfig:
     def num_bands(self) -> int:
         return len(self.band_starts)
 
+    @cached_property
+    def pan_edges(self) -> npt.NDArray[np.intp]:
+        """[pan_bands + 1] first bin of each pan band and the end of the last, evenly spaced in pitch."""
+        edges = np.round(np.geomspace(_FIRST_PAN_BINS, self.num_bins, self.pan_bands + 1)).astype(np.intp)
+        edges[0] = 0
+        if np.any(np.diff(edges) < 1):
+            raise ValueError(f"pan_bands is {self.pan_bands}, too many for {self.num_bins} bins")
+        return edges
+
+    @property
+    def audio_channels(self) -> int:
+        """1, or 2 with pan bands."""
+        return 2 if self.pan_bands else 1
+
+    @property
+    def level_width(self) -> int:
+        """Values in one codec frame that are levels: sub_frames * num_bands. They come first."""
+        return self.sub_frames * self.num_bands
+
     @property
     def width(self) -> int:
-        """Values in one codec frame: sub_frames * num_bands."""
-        return self.sub_frames * self.num_bands
+        """Values in one codec frame: levels of all sub-frames, then pans of all sub-frames."""
+        return self.sub_frames * (self.num_bands + self.pan_bands)
 
     @cached_property
     def window(self) -> npt.NDArray[np.float64]:
@@ -96,23 +122,40 @@ def log_bands(amplitudes: npt.NDArray[np.floating], config: SpectralConfig) -> F
     return np.log(np.sqrt(power) + config.floor).astype(np.float32)
 
 
+def frame_rows(segments: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
+    """Rows [n, num_bands + pan_bands] of sub-frames' segments [n, window], or [n, window, 2] of a stereo codec."""
+    if config.pan_bands == 0:
+        return log_bands(np.abs(spectrum(segments, config)), config)
+    left, right = (np.square(np.abs(spectrum(segments[..., side], config))) for side in (0, 1))
+    edges = config.pan_edges[:-1]
+    sums = [np.add.reduceat(power, edges, axis=-1) + _QUIET_POWER for power in (left, right)]
+    levels = log_bands(np.sqrt(0.5 * (left + right)), config)
+    pans: Float = (0.5 * np.log(sums[0] / sums[1])).astype(np.float32)
+    return np.concatenate([levels, pans], axis=-1)
+
+
+def join_rows(rows: Float, config: SpectralConfig) -> Float:
+    """Rows [T * sub_frames, num_bands + pan_bands] -> frames [T, width]: all levels, then all pans."""
+    levels, pans = rows[:, : config.num_bands], rows[:, config.num_bands :]
+    frames = len(rows) // config.sub_frames
+    return np.concatenate([levels.reshape(frames, -1), pans.reshape(frames, -1)], axis=1)
+
+
 def analyse(audio: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
-    """Frames [T, width] of whole audio [>= T * hop]; the offline form of `StreamingAnalysis`, for training."""
+    """Frames [T, width] of whole audio [>= T * hop], or [.., 2]; the offline form of `StreamingAnalysis`."""
     frames = len(audio) // config.hop_samples
-    padded = np.concatenate(
-        [np.zeros(config.window_samples - config.sub_hop_samples), audio[: frames * config.hop_samples]]
-    )
-    out = np.empty((frames * config.sub_frames, config.num_bands), np.float32)
+    before = np.zeros((config.window_samples - config.sub_hop_samples, *audio.shape[1:]))
+    padded = np.concatenate([before, audio[: frames * config.hop_samples]])
+    rows = np.empty((frames * config.sub_frames, config.num_bands + config.pan_bands), np.float32)
     block = 256
-    for start in range(0, len(out), block):
-        first = np.arange(start, min(start + block, len(out))) * config.sub_hop_samples
-        segments = padded[first[:, None] + np.arange(config.window_samples)]
-        out[start : start + block] = log_bands(np.abs(spectrum(segments, config)), config)
-    return out.reshape(frames, config.width)
+    for start in range(0, len(rows), block):
+        first = np.arange(start, min(start + block, len(rows))) * config.sub_hop_samples
+        rows[start : start + block] = frame_rows(padded[first[:, None] + np.arange(config.window_samples)], config)
+    return join_rows(rows, config)
 
 
 class StreamingAnalysis:
-    """One frame's samples in, one frame of log bands out. Not thread-safe: one per stream."""
+    """One frame's samples in, one frame of levels (and pans) out. Not thread-safe: one per stream."""
 
     def __init__(self, config: SpectralConfig) -> None:
         self.config = config
@@ -122,13 +165,15 @@ class StreamingAnalysis:
         self.reset()
 
     def reset(self) -> None:
-        self._past = np.zeros(self._kept, np.float32)
+        shape = (self._kept,) if self.config.audio_channels == 1 else (self._kept, 2)
+        self._past: Float = np.zeros(shape, np.float32)
 
     def push(self, hop: Float) -> Float:
-        """Samples [hop_samples] -> log bands [width] of the frame they complete."""
+        """Samples [hop_samples] or [hop_samples, 2] -> [width] of the frame they complete."""
         joined = np.concatenate([self._past, hop])
         self._past = joined[-self._kept :]
-        return log_bands(np.abs(spectrum(joined[self._index], self.config)), self.config).reshape(-1)
+        frame: Float = join_rows(frame_rows(joined[self._index], self.config), self.config)[0]
+        return frame
 
     def snapshot(self) -> Float:
         return self._past.copy()
@@ -140,7 +185,8 @@ class StreamingAnalysis:
 class StreamingSynthesis:
     """Spectra of consecutive sub-frames in, samples out, by weighted overlap-add. One per stream.
 
-    Sample i of the output is sample i - delay_samples of the time on which analysis windows end.
+    Sample i of the output is sample i - delay_samples of the time on which analysis windows end. Spectra are
+    [n, bins] and samples [m] of a mono codec, [n, 2, bins] and [m, 2] of a stereo one.
     """
 
     def __init__(self, config: SpectralConfig) -> None:
@@ -156,18 +202,19 @@ class StreamingSynthesis:
         self.reset()
 
     def reset(self) -> None:
-        self._tail = np.zeros(self.config.window_samples)
+        sides = () if self.config.audio_channels == 1 else (2,)
+        self._tail = np.zeros((*sides, self.config.window_samples))
 
     def push(self, spectra: Complex) -> npt.NDArray[np.float64]:
-        """Spectra [n, bins] -> samples [n * sub_hop_samples]."""
+        """Spectra of n sub-frames -> samples [n * sub_hop_samples] or [.., 2]."""
         hop = self.config.sub_hop_samples
         segments = np.fft.irfft(spectra, self.config.window_samples, axis=-1) * self._window
-        out = np.empty(len(segments) * hop)
+        out = np.empty((len(segments) * hop, *self._tail.shape[:-1]))
         for i, segment in enumerate(segments):
             self._tail += segment
-            out[i * hop : (i + 1) * hop] = self._tail[:hop]
-            self._tail[:-hop] = self._tail[hop:]
-            self._tail[-hop:] = 0.0
+            out[i * hop : (i + 1) * hop] = self._tail[..., :hop].T
+            self._tail[..., :-hop] = self._tail[..., hop:]
+            self._tail[..., -hop:] = 0.0
         return out
 
     def snapshot(self) -> npt.NDArray[np.float64]:

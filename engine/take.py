@@ -13,8 +13,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-import numpy as np
-
+from .channels import spread
 from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
 from .generator import Generator, Sampling
 from .lookahead import LookAhead
@@ -333,7 +332,7 @@ class Take:
     def _remember(self, chunk: Chunk, head: int) -> None:
         """Keep what a new epoch could still take back: nothing that was played."""
         frame = self._timeline.frame_at(head)
-        history = (*self._state.history, replace(chunk, pcm=np.zeros(0, np.float32), codes=self._planner.no_codes))
+        history = (*self._state.history, replace(chunk, pcm=self._planner.no_pcm, codes=self._planner.no_codes))
         first = max((i for i, kept in enumerate(history) if kept.first_frame <= frame), default=0)
         self._state.history = history[first:]
 
@@ -349,7 +348,7 @@ class Take:
             epoch=state.epoch,
             seq=state.seq - 1,
             position=position,
-            pcm=np.repeat(pcm[:, None], self._channels, axis=1),
+            pcm=spread(pcm, self._channels),
             codes=chunk.codes,
             first_frame=chunk.first_frame,
             start_position_of_first_frame=float(self._timeline.position_of_frame(chunk.first_frame)),
@@ -377,7 +376,7 @@ class Take:
         frame = self._chunker.next_frame if self._chunker.running else self._planner.frontier
         return Chunk(
             position=position,
-            pcm=np.zeros(0, np.float32),
+            pcm=self._planner.no_pcm,
             codes=self._planner.no_codes,
             first_frame=frame,
             before=None,

@@ -149,21 +149,23 @@ def torch_logits(
 def compare_codec(state: State, codec: Codec, *, seconds: float = 2.0) -> dict[str, float]:
     """Share of codes equal to torch's on a test sound, and RMS difference of the bands decoded from them."""
     assert state.quantizer is not None
-    net, quantizer, spectral = state.net.eval(), state.quantizer, codec.section.spectral
+    net, quantizer = state.net.eval(), state.quantizer
     time_s = np.arange(int(seconds * codec.sample_rate)) / codec.sample_rate
     beats = 1.0 + np.sin(2.0 * np.pi * 2.0 * time_s)
     sweep = 0.2 * np.sin(2.0 * np.pi * (110.0 + 220.0 * time_s) * time_s) * beats
     pcm = (sweep + np.random.default_rng(0).normal(0.0, 0.01, len(time_s))).astype(np.float32)
+    if codec.audio_channels == 2:
+        pcm = np.stack([pcm, 0.3 * np.roll(pcm, 4000)], axis=1)
     codes = codec.encoder().push(pcm)
     bands = torch.from_numpy(analyse(pcm, net.config.spectral))[None]
     expected = quantizer.encode(net.encode(bands))[0].numpy()[: len(codes)]
     states = codec.section.silent_states(codec.section.decoder_blocks)
-    levels = []
+    parts = []
     for start in range(0, len(codes), codec.section.block_frames):
-        level, states = codec.run_decoder(codes[start : start + codec.section.block_frames], states)
-        levels.append(level[:, : spectral.linear_bins])  # above, bands are spread over bins
+        frames, states = codec.run_decoder(codes[start : start + codec.section.block_frames], states)
+        parts.append(frames)
     decoded = net.decode(quantizer.decode(torch.from_numpy(codes.astype(np.int64))[None]))[0].numpy()
-    apart = np.concatenate(levels) - decoded.reshape(-1, spectral.num_bands)[:, : spectral.linear_bins]
+    apart = np.concatenate(parts) - decoded
     return {
         "codec_codes_equal": float(np.mean(codes == expected)),
         "codec_bands_rms_error_nats": float(np.sqrt(np.mean(apart**2))),

@@ -164,6 +164,7 @@ class IndexModel:
     sample_rate: int = MODEL_RATE
     hop_samples: int = HOP
     num_codebooks: int = 4
+    audio_channels: int = 1
 
     @property
     def codec(self) -> IndexModel:

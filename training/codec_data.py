@@ -1,4 +1,4 @@
-"""The songs as the codec's training sees them: log bands analysed once, crops at random levels."""
+"""The songs as the codec's training sees them: frames analysed once, crops at random levels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from attacca.training.dataset import list_songs, load_song
 
 
 class Songs:
-    """Log bands of a folder's songs, analysed once and kept in half precision."""
+    """Frames of a folder's songs, analysed once and kept in half precision."""
 
     def __init__(self, folder: Path, config: CodecConfig, *, limit: int | None = None) -> None:
         paths = list_songs(folder)[:limit]
         if not paths:
             raise ValueError(f"{folder} holds no songs: build the dataset first")
-        self.floor = config.spectral.floor
+        self.floor, self.level_width = config.spectral.floor, config.spectral.level_width
         with ThreadPoolExecutor(2) as pool:
             self.frames = list(
                 pool.map(lambda path: analyse(load_song(path)[0], config.spectral).astype(np.float16), paths)
@@ -43,8 +43,12 @@ class Songs:
                 frames = self.frames[song]
                 start = int(rng.integers(max(1, len(frames) - length + 1)))
                 crop = frames[start : start + length].astype(np.float32)
-                crop = np.pad(crop, ((0, length - len(crop)), (0, 0)), constant_values=math.log(self.floor))
+                silence = np.zeros((length - len(crop), crop.shape[1]), np.float32)
+                silence[:, : self.level_width] = math.log(self.floor)
+                crop = np.concatenate([crop, silence])
                 decibels = -60.0 if rng.random() < 0.02 else float(np.clip(rng.normal(-3.0, 5.0), -20.0, 6.0))
                 gain = 10.0 ** (decibels / 20.0)
-                out.append(np.log(np.maximum(np.exp(crop) - self.floor, 0.0) * gain + self.floor))
+                levels = crop[:, : self.level_width]
+                levels[:] = np.log(np.maximum(np.exp(levels) - self.floor, 0.0) * gain + self.floor)
+                out.append(crop)
             yield torch.from_numpy(np.stack(out))

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from attacca.engine.spectral import SpectralConfig
 
+_PAN_WEIGHT = 0.5  # of a pan band in the PCA, where a level's is 1 on average
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
@@ -74,13 +76,14 @@ def tiny_config() -> CodecConfig:
 
 
 def band_weights(config: CodecConfig) -> np.ndarray:
-    """[width] loss weight of each band, mean 1: density of the mel scale, so that bass and tones count."""
+    """[width] weight of each value. Of levels, mean 1: density of the mel scale, so that bass and tones count."""
     spectral = config.spectral
     centres = spectral.band_starts + (spectral.band_widths - 1) / 2
     hz = centres * config.sample_rate / spectral.window_samples
     weights = spectral.band_widths / (700.0 + hz)
     weights = weights / weights.mean()
-    return np.tile(weights, spectral.sub_frames).astype(np.float32)
+    pans = np.full(spectral.width - spectral.level_width, _PAN_WEIGHT)
+    return np.concatenate([np.tile(weights, spectral.sub_frames), pans]).astype(np.float32)
 
 
 class Block(nn.Module):
@@ -102,7 +105,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Log bands [B, T, width] -> latents [B, T, latent_dim]."""
+    """Frames [B, T, width] -> latents [B, T, latent_dim]."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents [B, T, latent_dim] -> log bands [B, T, width]."""
+    """Latents [B, T, latent_dim] -> frames [B, T, width]."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -144,23 +147,25 @@ class CodecNet(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.register_buffer("mean", torch.full((config.spectral.width,), math.log(config.spectral.floor)))
+        mean = torch.zeros(config.spectral.width)
+        mean[: config.spectral.level_width] = math.log(config.spectral.floor)
+        self.register_buffer("mean", mean)
         self.register_buffer("deviation", torch.ones(()))
 
     def encode(self, log_amplitudes: Tensor) -> Tensor:
-        """Log bands [B, T, width] in nats -> latents [B, T, latent_dim]."""
+        """Levels and pans [B, T, width] in nats -> latents [B, T, latent_dim]."""
         return self.encoder((log_amplitudes - self.mean) / self.deviation)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, latent_dim] -> log bands [B, T, width] in nats."""
+        """Latents [B, T, latent_dim] -> levels and pans [B, T, width] in nats."""
         return self.decoder(latents).float() * self.deviation + self.mean
 
     @torch.no_grad()
     def start_from_pca(self, frames: np.ndarray) -> None:
-        """Set the normalisation and the four projections from log bands [N, width]; blocks stay random."""
+        """Set the normalisation and the four projections from frames [N, width]; blocks stay random."""
         weights = np.sqrt(band_weights(self.config))
         mean = frames.mean(axis=0)
-        deviation = float(frames.std())
+        deviation = float(frames[:, : self.config.spectral.level_width].std())
         scaled = (frames - mean) / deviation * weights
         values, vectors = np.linalg.eigh(np.cov(scaled, rowvar=False).astype(np.float64))
         channels, latent = self.config.channels, self.config.latent_dim

@@ -15,22 +15,13 @@ import numpy.typing as npt
 import torch
 import typer
 
-from attacca.engine.phase import BandExpansion, StreamingPhase, noise_spectra
-from attacca.engine.spectral import SpectralConfig, StreamingSynthesis, analyse
+from attacca.engine.spectral import analyse
+from attacca.engine.vocoder import resynthesise
 from attacca.training.codec_model import CodecNet
 from attacca.training.codec_train import State
 from attacca.training.dataset import list_songs, load_song
 
 Float = npt.NDArray[np.floating]
-
-
-def resynthesise(frames: Float, config: SpectralConfig) -> npt.NDArray[np.float32]:
-    """Log bands [T, width] -> audio without the decoder's delay: sample i is time i; shorter by the delay."""
-    phase, synthesis = StreamingPhase(config, noise_spectra(config)), StreamingSynthesis(config)
-    levels = BandExpansion(config)(frames.reshape(-1, config.num_bands))
-    parts = [synthesis.push(phase.push(level)[None]) for level in levels]
-    delay = synthesis.delay_samples + phase.delay_sub_frames * config.sub_hop_samples
-    return np.concatenate(parts)[delay:].astype(np.float32)
 
 
 def log_mel(audio: Float, *, sample_rate: int, window: int = 2048, hop: int = 512, bands: int = 80) -> Float:

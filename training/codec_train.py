@@ -26,6 +26,7 @@ from attacca.training.codec_model import CodecConfig, CodecNet, band_weights, ti
 from attacca.training.quantizer import Quantizer, fit_quantizer
 
 STAGES = ("auto", "fit", "decoder")
+_PAN_LOSS, _FAR_NATS = 0.15, 3.0
 _FIT_WARM_UP_FRAMES = 32  # the encoder's memory, dropped from each stretch
 
 
@@ -102,11 +103,16 @@ class State:
         return cls(net=net, quantizer=quantizer, **rest)
 
 
-def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """L1 of log amplitudes (nats) plus L1 of compressed amplitudes (the loud counts more); and the former alone."""
-    log_l1 = ((guess - truth).abs() * weights).mean()
-    loud_l1 = ((torch.exp(0.4 * guess.clamp(max=3.0)) - torch.exp(0.4 * truth)).abs() * weights).mean()
-    return log_l1 + 4.0 * loud_l1, log_l1
+def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor, level_width: int) -> tuple[Tensor, Tensor]:
+    """L1 of log amplitudes (nats), of compressed amplitudes (the loud counts more) and of pans; the first alone."""
+    apart = (guess - truth).abs()
+    level, guess, truth = weights[:level_width], guess[..., :level_width], truth[..., :level_width]
+    log_l1 = (apart[..., :level_width] * level).mean()
+    loud_l1 = ((torch.exp(0.4 * guess.clamp(max=3.0)) - torch.exp(0.4 * truth)).abs() * level).mean()
+    loss = log_l1 + 4.0 * loud_l1
+    if apart.shape[-1] > level_width:  # what stands far to one side has an uncertain pan: it counts only so much
+        loss = loss + _PAN_LOSS * apart[..., level_width:].clamp(max=_FAR_NATS).mean()
+    return loss, log_l1
 
 
 def _forward(state: State, batch: Tensor, noise: float) -> Tensor:
@@ -131,7 +137,7 @@ def evaluate(state: State, songs: Songs, *, limit_frames: int = 1000) -> float:
         truth = torch.from_numpy(frames[:limit_frames].astype(np.float32))[None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             guess = _forward(state, truth, 0.0)
-        losses.append(float(spectral_loss(guess, truth, weights)[1]))
+        losses.append(float(spectral_loss(guess, truth, weights, state.net.config.spectral.level_width)[1]))
     return float(np.mean(losses))
 
 
@@ -163,7 +169,7 @@ def run_stage(state: State, recipe: TrainConfig, train: Songs, heldout: Songs, c
             batch = next(batches)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 guess = _forward(state, batch, noise)
-            loss, log_l1 = spectral_loss(guess, batch, weights)
+            loss, log_l1 = spectral_loss(guess, batch, weights, state.net.config.spectral.level_width)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
