@@ -87,6 +87,7 @@ private:
 // What the engine last said, and how the session stands; written by the network thread, read by any.
 struct EngineMeters {
     std::atomic<bool> connected{false};
+    std::atomic<bool> absent{false};  // nobody listens where the engine should be
     std::atomic<float> rtf_total{0.0f}, rtf_decoder{0.0f}, rtf_codec{0.0f};
     std::atomic<int64_t> engine_lookahead_samples{0}, control_latency_samples{0};
     std::atomic<int64_t> seed{-1};

@@ -25,7 +25,7 @@ void Patience::meet(TakeBook& takes, const Playback& playback) noexcept {
     met_ = true;
     const auto deadline = in(std::min(wait_s_, kMeet_s));
     for (takes.follow(playback.sounding()); takes.openings() == 0; takes.follow(playback.sounding())) {
-        if (Clock::now() >= deadline) {
+        if (exchange_.engine.absent.load(std::memory_order_relaxed) || Clock::now() >= deadline) {
             exchange_.audio.wait_timeouts.fetch_add(1, std::memory_order_relaxed);
             return;
         }

@@ -14,7 +14,7 @@ public:
     Patience(double wait_s, Exchange& exchange) noexcept : wait_s_(wait_s), exchange_(exchange) {}
 
     // Before a render's first block: a host may begin one as soon as it has made the plugin, before the engine was
-    // found. Once; a plugin without an engine does not hold up more than that.
+    // found. Once, and not where nobody listens: hosts render offline when they load a plugin, too.
     void meet(TakeBook& takes, const Playback& playback) noexcept;
 
     // Until all before `position` is there. False on a timeout; until a chunk comes, the next waits are short then.

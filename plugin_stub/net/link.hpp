@@ -20,6 +20,7 @@ public:
     virtual bool send(const Frames& frames) = 0;
     virtual bool receive(Frames& frames, int timeout_ms) = 0;  // false: nothing came in time
     virtual bool ready() const { return true; }                // a peer is there: what is sent now goes out
+    virtual bool refused() const { return false; }             // nobody was there when it was tried last
     virtual void reopen() = 0;                                 // start afresh; what was under way is lost
     virtual void close() = 0;                                  // at once
 };

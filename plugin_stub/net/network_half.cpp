@@ -119,7 +119,9 @@ int NetworkHalf::State::pump(int timeout_ms) {
     intake.pass_notes();
     transmit();
     intake.place_held();
-    return receive_all(timeout_ms);
+    const int received = receive_all(timeout_ms);
+    store(exchange.engine.absent, link->refused());
+    return received;
 }
 
 int NetworkHalf::State::receive_all(int timeout_ms) {

@@ -111,7 +111,8 @@ bool ZmtpLink::turn_resolving(int timeout_ms) {
     }
     endpoints_ = resolver_.endpoints();
     endpoint_ = 0;
-    if (endpoints_.empty())
+    refused_ = endpoints_.empty();
+    if (refused_)
         lose("no such host");
     else
         next_endpoint();
@@ -129,6 +130,7 @@ void ZmtpLink::next_endpoint() {
             return;
         }
     }
+    refused_ = true;
     lose("nobody listens there");
 }
 

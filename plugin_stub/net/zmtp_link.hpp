@@ -29,6 +29,7 @@ public:
     // For tests and texts: why the last connection ended, and whether one is up.
     const std::string& why() const { return why_; }
     bool ready() const override { return connection_ && connection_->ready(); }
+    bool refused() const override { return refused_; }
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -65,6 +66,7 @@ private:
     size_t outgoing_bytes_{0}, first_sent_{0}, urgent_sent_{0};
     std::vector<uint8_t> incoming_;
     size_t incoming_at_{0}, incoming_end_{0};
+    bool refused_{false};
     std::string why_;
 };
 
