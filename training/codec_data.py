@@ -8,12 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
+from attacca.engine.channels import fold
 from attacca.engine.spectral import analyse
 from attacca.training.codec_model import CodecConfig
-from attacca.training.dataset import list_songs, load_song
+from attacca.training.dataset import list_songs
+
+
+def load_audio(path: Path, config: CodecConfig) -> np.ndarray:
+    """A song's samples float32 [n] of a mono codec, [n, 2] of a stereo one. ValueError at another rate."""
+    audio, rate = soundfile.read(path.with_suffix(".flac"), dtype="float32", always_2d=True)
+    if rate != config.sample_rate:
+        raise ValueError(f"{path} is at {rate} Hz, the codec at {config.sample_rate} Hz")
+    return fold(audio, config.spectral.audio_channels)
 
 
 class Songs:
@@ -26,7 +36,7 @@ class Songs:
         self.floor, self.level_width = config.spectral.floor, config.spectral.level_width
         with ThreadPoolExecutor(2) as pool:
             self.frames = list(
-                pool.map(lambda path: analyse(load_song(path)[0], config.spectral).astype(np.float16), paths)
+                pool.map(lambda path: analyse(load_audio(path, config), config.spectral).astype(np.float16), paths)
             )
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:

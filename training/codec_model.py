@@ -61,6 +61,14 @@ class CodecConfig:
         return cls(**{**values, "spectral": SpectralConfig(**values["spectral"])})
 
 
+def v1_config() -> CodecConfig:
+    """48 kHz stereo, six codebooks, 3 kbit/s."""
+    spectral = SpectralConfig(
+        hop_samples=960, sub_hop_samples=480, window_samples=3072, linear_bins=512, group_bins=8, pan_bands=20
+    )
+    return CodecConfig(sample_rate=48000, num_codebooks=6, latent_dim=96, spectral=spectral)
+
+
 def tiny_config() -> CodecConfig:
     """A few kilobytes of weights, for tests and the tiny bundle."""
     return CodecConfig(

@@ -17,11 +17,17 @@ import typer
 
 from attacca.engine.spectral import analyse
 from attacca.engine.vocoder import resynthesise
+from attacca.training.codec_data import load_audio
 from attacca.training.codec_model import CodecNet
 from attacca.training.codec_train import State
-from attacca.training.dataset import list_songs, load_song
+from attacca.training.dataset import list_songs
 
 Float = npt.NDArray[np.floating]
+
+
+def middle(audio: Float) -> Float:
+    """[n] of [n] or [n, 2]."""
+    return audio if audio.ndim == 1 else audio.mean(axis=1)
 
 
 def log_mel(audio: Float, *, sample_rate: int, window: int = 2048, hop: int = 512, bands: int = 80) -> Float:
@@ -99,12 +105,12 @@ def main(
     rate = state.net.config.sample_rate
     scores: dict[str, list[float]] = {}
     for number, path in enumerate(list_songs(data / "heldout")[:songs]):
-        audio = load_song(path)[0][: int(seconds * rate)]
+        audio = load_audio(path, state.net.config)[: int(seconds * rate)]
         made = reconstructions(audio, state)
         for name, other in made.items():
-            scores.setdefault(name, []).append(log_mel_distance(audio, other, sample_rate=rate))
+            scores.setdefault(name, []).append(log_mel_distance(middle(audio), middle(other), sample_rate=rate))
         if figure is not None and number == 0:
-            shown = {"original": audio[: 6 * rate], **{name: x[: 6 * rate] for name, x in made.items()}}
+            shown = {name: middle(x)[: 6 * rate] for name, x in {"original": audio, **made}.items()}
             draw({name: x for name, x in shown.items() if name != "untrained"}, figure, sample_rate=rate)
         if wav is not None:
             import soundfile

@@ -22,10 +22,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from attacca.training.codec_data import Songs
-from attacca.training.codec_model import CodecConfig, CodecNet, band_weights, tiny_config
+from attacca.training.codec_model import CodecConfig, CodecNet, band_weights, tiny_config, v1_config
 from attacca.training.quantizer import Quantizer, fit_quantizer
 
 STAGES = ("auto", "fit", "decoder")
+GEOMETRIES = {"v0": CodecConfig, "v1": v1_config}
 _PAN_LOSS, _FAR_NATS = 0.15, 3.0
 _FIT_WARM_UP_FRAMES = 32  # the encoder's memory, dropped from each stretch
 
@@ -259,14 +260,18 @@ def main(
     decoder_minutes: Annotated[float, typer.Option(help="minutes of the decoder stage")] = 12.0,
     until: Annotated[str, typer.Option(help="last stage to run: auto, fit or decoder")] = "decoder",
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+    geometry: Annotated[str, typer.Option(help="v0 (32 kHz mono), v1 (48 kHz stereo)")] = "v0",
     tiny: Annotated[bool, typer.Option(help="tiny networks, for tests")] = False,
 ) -> None:
     """Train or resume the codec."""
     if until not in STAGES:
         raise typer.BadParameter(f"until is {until}, allowed: {', '.join(STAGES)}")
+    if geometry not in GEOMETRIES:
+        raise typer.BadParameter(f"geometry is {geometry}, allowed: {', '.join(GEOMETRIES)}")
     torch.set_num_threads(threads)
     recipe = TrainConfig(auto_minutes=minutes, decoder_minutes=decoder_minutes)
-    train_codec(data, run, tiny_config() if tiny else CodecConfig(), recipe, until=until)
+    config = tiny_config() if tiny else GEOMETRIES[geometry]()
+    train_codec(data, run, config, recipe, until=until)
 
 
 if __name__ == "__main__":

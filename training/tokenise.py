@@ -17,13 +17,14 @@ import typer
 from rich.progress import track
 
 from attacca.engine.spectral import analyse
+from attacca.training.codec_data import load_audio
 from attacca.training.codec_train import State
-from attacca.training.dataset import list_songs, load_song
+from attacca.training.dataset import list_songs
 
 
 @torch.no_grad()
 def tokens_of(audio: np.ndarray, state: State) -> np.ndarray:
-    """Codes uint16 [T, K] of audio [T * hop]. Raises ValueError without a quantiser."""
+    """Codes uint16 [T, K] of audio [T * hop] or [.., 2]. Raises ValueError without a quantiser."""
     if state.quantizer is None:
         raise ValueError("the codec has no quantiser yet: run its training up to stage `fit` first")
     frames = torch.from_numpy(analyse(audio, state.net.config.spectral))[None]
@@ -39,7 +40,7 @@ def tokenise_folder(songs: Path, out: Path, state: State, *, again: bool = False
     def write(path: Path, target: Path) -> None:
         partial = target.with_suffix(f".{os.getpid()}.partial")
         with partial.open("wb") as file:
-            np.save(file, tokens_of(load_song(path)[0], state))
+            np.save(file, tokens_of(load_audio(path, state.net.config), state))
         partial.replace(target)
 
     with ThreadPoolExecutor(threads) as pool:

@@ -45,6 +45,7 @@ class Sheet:
     channels: int = 2
     stems: bool = False
     heldout_styles: bool = False
+    tempo: str | None = None  # a tempo plan for all songs ("steady"), or as each seed draws it
 
     def __post_init__(self) -> None:
         if self.rate % FRAMES_PER_SECOND:
@@ -72,7 +73,13 @@ class Rendered:
 def make_song(seed: int, sheet: Sheet, *, style: str | None = None) -> Rendered:
     """Compose and render one song. A pure function of its arguments, the soundfont and FluidSynth's version."""
     frames = round(sheet.seconds * FRAMES_PER_SECOND)
-    song = compose(seed, style=style, min_seconds=sheet.seconds + 1.0, heldout_styles=sheet.heldout_styles)
+    song = compose(
+        seed,
+        style=style,
+        min_seconds=sheet.seconds + 1.0,
+        heldout_styles=sheet.heldout_styles,
+        tempo=sheet.tempo,
+    )
     stereo, parts = render(song, frames * sheet.hop_samples, rate=sheet.rate, stems=sheet.stems)
     return Rendered(
         audio=(stereo.T if sheet.channels == 2 else stereo.mean(axis=0)[:, None]).astype(np.float32),
