@@ -1,7 +1,7 @@
 """An engine in a process of its own whose audio says where each sample belongs, with faults at the test's command.
 
-The real server (bridge/server.py) with the fake backend at the host's own rates, one server a rate, so that nothing is
-resampled: a sample that belongs at stream position n has the value n. `--tone` emits sound instead. With `--relay`
+The real server (bridge/server.py) with the fake backend at the host's own rates, one server a rate, so that nothing
+is resampled: a sample that belongs at stream position n has the value n. `--tone` emits sound instead. With `--relay`
 plugins connect to a relay that delays, stalls, drops, doubles and swaps what the engine says. As a script it prints
 one JSON line of addresses, then answers each JSON line of faults on standard input with one of what was done.
 """
