@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 from attacca.engine.conditioning import INSTRUMENTS, Controls
+from attacca.training import render
 from attacca.training.music import Note, Song, compose, effects, mixing, songs, synth
 from attacca.training.music.songs import Sheet
 from attacca.training.render import RenderError
@@ -225,3 +226,17 @@ def test_what_is_sounding_is_what_is_held() -> None:
 def test_sheets_outside_the_range_are_refused(kwargs: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Sheet(**kwargs)  # type: ignore[arg-type]
+
+
+@needs_fluidsynth
+def test_the_old_renderer_takes_the_new_songs() -> None:
+    song = compose(12, style="rock", tempo="ramp", min_seconds=6.0)
+    assert effects.level_db(render.render(song, 3 * render.SAMPLE_RATE)) > -50.0
+
+
+def test_the_picture_of_the_styles(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from attacca.training.music.figure import draw_styles
+
+    draw_styles(tmp_path / "styles.png")
+    assert (tmp_path / "styles.png").stat().st_size > 60_000
