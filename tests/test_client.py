@@ -222,12 +222,14 @@ def test_reordered_chunks_play_in_order() -> None:
     assert client.playback.counters.underrun_samples == 0
 
 
-@pytest.mark.parametrize("spoiled", ["epoch", "session", "take", "nan", "channels"])
+@pytest.mark.parametrize("spoiled", ["epoch", "session", "take", "nan", "loud", "channels"])
 def test_chunks_that_do_not_belong_are_never_heard(spoiled: str) -> None:
     def spoil(chunk, payload):
         fields = {name: getattr(chunk, name) for name in chunk.__struct_fields__}
         if spoiled == "nan":
             payload = np.full(chunk.samples, np.nan, "<f4").tobytes()
+        elif spoiled == "loud":
+            payload = np.full(chunk.samples, -3e38, "<f4").tobytes()
         elif spoiled == "channels":
             fields |= {"channels": 2}
             payload = payload * 2

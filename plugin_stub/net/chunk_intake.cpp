@@ -13,6 +13,7 @@ constexpr size_t kHeldChunks = 64;
 constexpr size_t kHeldFloats = size_t{1} << 21;  // 8 MiB
 constexpr size_t kKeptNotes = 256;
 constexpr size_t kKeptUnclaimed = 8;
+constexpr float kLoudest = 1e9f;  // no audio; what is larger could leave the mixer as infinity
 
 void count(std::atomic<int64_t>& counter, int64_t by = 1) { counter.fetch_add(by, std::memory_order_relaxed); }
 
@@ -40,7 +41,8 @@ void ChunkIntake::take(const protocol::Chunk& chunk, const Frame& payload) {
     }
     samples_.resize(floats);
     if (floats > 0) std::memcpy(samples_.data(), payload.data(), payload.size());
-    if (!std::all_of(samples_.begin(), samples_.end(), [](float sample) { return std::isfinite(sample); })) {
+    const auto bearable = [](float sample) { return std::fabs(sample) <= kLoudest; };  // no NaN either
+    if (!std::all_of(samples_.begin(), samples_.end(), bearable)) {
         count(exchange_.engine.broken_chunks);
         return;
     }
