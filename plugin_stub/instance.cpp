@@ -159,6 +159,10 @@ void Instance::process(const Block& block) noexcept { state_->audio.process(bloc
 
 void Instance::set_parameter(int32_t index, double value) noexcept { state_->audio.set_parameter(index, value); }
 
+void Instance::restore_parameter(int32_t index, double value) noexcept {
+    state_->audio.restore_parameter(index, value);
+}
+
 void Instance::set_bypass(bool bypass) noexcept { state_->audio.set_bypass(bypass); }
 
 const Exchange& Instance::exchange() const noexcept { return state_->exchange; }

@@ -1,6 +1,6 @@
 // One plugin instance without any plugin format: audio half, network half and the thread between them. What the DPF
 // shell, the tests' C interface and the standalone all hold. Main thread: constructor, destructor, start, stop. Audio
-// thread: process, set_parameter, set_bypass. Any thread: the meters and texts.
+// thread: process, set_parameter, restore_parameter, set_bypass. Any thread: the meters and texts.
 #pragma once
 
 #include <memory>
@@ -29,6 +29,7 @@ public:
 
     void process(const Block& block) noexcept;
     void set_parameter(int32_t index, double value) noexcept;
+    void restore_parameter(int32_t index, double value) noexcept;  // of a saved state: see AudioHalf
     void set_bypass(bool bypass) noexcept;
 
     const Exchange& exchange() const noexcept;

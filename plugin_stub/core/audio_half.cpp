@@ -37,7 +37,11 @@ struct AudioHalf::State {
           mixer(settings.sample_rate, settings.channels),
           patience(settings.wait_s, shared),
           report(settings.sample_rate),
-          wet(static_cast<size_t>(max_piece * settings.channels)) {}
+          channels(settings.channels),
+          dry(static_cast<size_t>(max_piece * settings.channels)),
+          wet(dry.size()) {
+        exchange.audio.peaks.set_sample_rate(settings.sample_rate);
+    }
 
     void piece(const Block& block, int64_t from, int64_t to, size_t& next_event) noexcept;
     void hear_host(const HostTime& host) noexcept;
@@ -48,6 +52,7 @@ struct AudioHalf::State {
     void start(int velocity, int64_t at) noexcept;
     void send_midi(const MidiEvent& event, int64_t at) noexcept;
     void send_param(size_t index, double value, int64_t at) noexcept;
+    void note_levels(const float* const* inputs, int64_t from, int64_t to) noexcept;
     Gains gains() const noexcept;
 
     const int64_t max_piece;
@@ -62,10 +67,12 @@ struct AudioHalf::State {
     Parameters parameters;
     Patience patience;
     AudioReport report;
-    std::vector<float> wet;  // interleaved
+    const int channels;
+    std::vector<float> dry, wet;  // interleaved; the input for its levels only
     int64_t position{0};
     int edges{0};            // of the trigger parameter since the last block
-    bool trigger_on{false};  // as it was acted upon
+    bool trigger_on{false};  // as it was before them
+    bool let_go{false};      // the trigger parameter was restored: what it held is released
     bool bypassed{false}, began{false};
 };
 
@@ -97,10 +104,11 @@ void AudioHalf::set_parameter(int32_t index, double value) noexcept {
 }
 
 void AudioHalf::restore_parameter(int32_t index, double value) noexcept {
-    const bool trigger = static_cast<size_t>(index) == Parameters::trigger_index();
-    if (trigger && state_->trigger_on) set_parameter(index, 0.0);  // what it holds is let go
     state_->parameters.set(index, value);
-    if (trigger && !state_->trigger_on) state_->edges = 0;
+    if (static_cast<size_t>(index) != Parameters::trigger_index()) return;
+    state_->let_go = true;
+    state_->trigger_on = state_->parameters.trigger_on();
+    state_->edges = 0;
 }
 
 void AudioHalf::set_bypass(bool bypass) noexcept { state_->bypassed = bypass; }
@@ -133,6 +141,7 @@ void AudioHalf::State::piece(const Block& block, int64_t from, int64_t to, size_
     outlet.audio(origin + done, block.inputs, done, to);
     outlet.flush(waits);
     playback.render(origin + from, to - from, takes, wet.data());
+    note_levels(block.inputs, from, to);
     const Gains target = gains();
     if (!began) mixer.begin_at(target);
     began = began || to > from;
@@ -169,6 +178,8 @@ void AudioHalf::State::follow_parameters() noexcept {
     for (size_t i = 0; i < Parameters::kCount; ++i) {
         if (parameters.untold(i)) send_param(i, parameters[i], position);
     }
+    if (let_go) act(keyboard.parameter(false), position);
+    let_go = false;
     for (; edges > 0; --edges) {
         trigger_on = !trigger_on;
         act(keyboard.parameter(trigger_on), position);
@@ -229,6 +240,17 @@ void AudioHalf::State::send_param(size_t index, double value, int64_t at) noexce
     record.param.index = static_cast<int32_t>(index);
     record.param.value = value;
     if (outlet.put(record)) parameters.tell(index, value);
+}
+
+// Of the piece that was just rendered; before the outputs are written, for they may be the inputs.
+void AudioHalf::State::note_levels(const float* const* inputs, int64_t from, int64_t to) noexcept {
+    for (int channel = 0; channel < channels; ++channel) {
+        const float* in = inputs == nullptr ? nullptr : inputs[channel];
+        float* out = dry.data() + channel;
+        for (int64_t i = from; i < to; ++i, out += channels) *out = in == nullptr ? 0.0f : in[i];
+    }
+    exchange.audio.note_peaks(position - (to - from), to - from, channels, dry.data(), wet.data(),
+                              playback.counters().underrun_samples);
 }
 
 Gains AudioHalf::State::gains() const noexcept {

@@ -36,8 +36,8 @@ public:
     // to it. `trigger` from off to on starts a take, from on to off releases it, as a held note does.
     void set_parameter(int32_t index, double value) noexcept;
 
-    // The same for values that come out of a saved state (or another instance), at any time: `trigger` starts nothing;
-    // it counts as released until it changes from off to on.
+    // The same for values that come out of a saved state (or another instance), at any time: `trigger` starts nothing
+    // and lets go of what it held; whatever it is then, only its next change from off to on starts a take.
     void restore_parameter(int32_t index, double value) noexcept;
 
     void set_bypass(bool bypass) noexcept;  // dry alone, sample-exact, after a 5 ms ramp; takes go on unheard

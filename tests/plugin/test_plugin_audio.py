@@ -1,0 +1,98 @@
+"""The plugin's audio half: record for record and bit for bit what the reference client's does, under any script."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from audio_twins import ACTIONS, CHANNEL_OF, KEYS, RING_S, TURNED, Twins, drawn
+from conftest import Native
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from native_audio import NativeAudio
+
+pytestmark = pytest.mark.plugin
+
+LONG_RUNS = 20
+
+pitches = st.sampled_from(KEYS)
+notes = st.builds(
+    lambda pitch, kind, velocity: bytes((kind | CHANNEL_OF[pitch], pitch, velocity)),
+    pitches, st.sampled_from((0x90, 0x90, 0x80)), st.sampled_from((0, 1, 64, 127)),
+)  # fmt: skip
+controls = st.builds(
+    lambda channel, number, value: bytes((0xB0 | channel, number, value)),
+    st.integers(0, 2), st.sampled_from((64, 64, 64, 120, 121, 123, 1)), st.sampled_from((0, 63, 64, 127)),
+)  # fmt: skip
+others = st.sampled_from((b"\xe0\x00\x40", b"\xc0\x05", b"\xd1\x20"))
+actions = st.sampled_from(ACTIONS)
+sizes = st.one_of(st.integers(1, 2048), st.sampled_from((0, 1, 64, 441, 512, 2048)))
+aheads = st.one_of(st.integers(-3000, 6000), st.integers(-50, 50))
+blocks = st.tuples(st.just("block"), sizes)
+chunks = st.tuples(st.just("chunk"), st.integers(0, 2), aheads, st.integers(1, 4000), st.booleans())
+full_chunks = st.tuples(st.just("chunk"), st.just(0), st.integers(0, 500), st.integers(2000, 9000), st.just(True))
+press = st.tuples(st.just("midi"), st.integers(0, 2048), st.just(b"\x90\x18\x64"))
+steps = st.one_of(
+    blocks,
+    blocks,
+    blocks,
+    chunks,
+    full_chunks,
+    full_chunks,
+    press,
+    st.tuples(st.just("midi"), st.integers(0, 2048), st.one_of(notes, notes, controls, others)),
+    st.tuples(st.just("parameter"), st.sampled_from(TURNED), st.sampled_from((0.0, 0.3, 0.5, 0.62, 1.0))),
+    st.tuples(st.just("restore"), st.sampled_from(("trigger", "mode")), st.sampled_from((0.0, 1.0))),
+    st.tuples(st.just("host_does"), actions),
+    st.tuples(st.just("session"), st.booleans()),
+    st.tuples(st.just("end"), st.integers(0, 1), st.integers(0, 1), aheads),
+    st.tuples(st.just("engine_take"), st.integers(0, 1), st.integers(0, 1), aheads),
+    st.tuples(st.just("bypass"), st.booleans()),
+    st.tuples(st.just("go_offline"), st.booleans()),
+    st.tuples(st.just("settle")),
+)
+QUICK = [("parameter", "quantum", 0.125), ("parameter", "lookahead_ms", 0.5)]  # 1/16
+
+
+def run(native: Native, rate: int, channels: int, bpm: str, meter: tuple[int, int], script: list) -> Twins:
+    with NativeAudio(native.library, rate=rate, channels=channels, ring_s=RING_S) as audio:
+        twins = Twins(audio, rate=rate, channels=channels, bpm=bpm, meter=meter)
+        for name, *arguments in [("session", True), *QUICK, *script, ("block", 100)]:
+            getattr(twins, name)(*arguments)
+        return twins
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rate=st.sampled_from((8000, 44100, 48000)),
+    channels=st.integers(1, 2),
+    bpm=st.sampled_from(("60", "123.45", "480", "999.5")),
+    meter=st.sampled_from(((4, 4), (7, 8), (5, 4))),
+    script=st.lists(steps, max_size=60),
+)
+def test_any_script_as_the_reference(
+    native: Native, rate: int, channels: int, bpm: str, meter: tuple[int, int], script: list
+) -> None:
+    run(native, rate, channels, bpm, meter, script)
+
+
+def long_run(native: Native, seed: int, count: int) -> Twins:
+    chance = np.random.default_rng(seed)
+    rate, bpm = int(chance.choice((8000, 44100, 48000))), str(chance.choice(("97", "123.45", "480", "999.5")))
+    meter = ((4, 4), (7, 8), (5, 4))[seed % 3]
+    return run(native, rate, 1 + seed % 2, bpm, meter, drawn(chance, count))
+
+
+def test_long_sessions_as_the_reference(native: Native) -> None:
+    """Sessions of 250 blocks each; together they meet every rung of the ladder and every way into a take."""
+    runs = [long_run(native, seed, 250) for seed in range(LONG_RUNS)]
+    counters = [vars(run.reference.playback.counters) for run in runs]
+    for name in counters[0]:
+        assert sum(count[name] for count in counters) > 0, f"no run met {name}"
+    assert sum(run.reference.wait_timeouts for run in runs) > 0
+    assert sum(run.heard > 0.0 for run in runs) > LONG_RUNS / 2
+
+
+@pytest.mark.slow
+def test_many_long_sessions_as_the_reference(native: Native) -> None:
+    for seed in range(LONG_RUNS, 30 * LONG_RUNS):
+        long_run(native, seed, 250)
