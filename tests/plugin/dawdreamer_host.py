@@ -11,6 +11,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import dawdreamer
 import numpy as np
@@ -34,7 +35,7 @@ def tempo_curve(text: str, beats: float) -> np.ndarray | float:
     return curve
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("plugin", type=Path)
     parser.add_argument("--pacer", type=Path)
@@ -44,10 +45,36 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--note", action="append", default=[], help="PITCH:START_BEAT:BEATS")
     parser.add_argument("--set", action="append", default=[], help="PARAMETER NAME=NORMALISED VALUE")
+    parser.add_argument("--automate", action="append", default=[], help="PARAMETER NAME=BEAT:VALUE,BEAT:VALUE...")
+    parser.add_argument("--load", type=Path, help="a state to load before the render")
+    parser.add_argument("--save", type=Path, help="where the state goes after it")
     parser.add_argument("--input", type=Path, help="float32 raw, stereo interleaved")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def prepare(plugin: Any, options: argparse.Namespace) -> None:
+    """State, parameters, automation and notes, in this order."""
+    names = {row["name"]: row["index"] for row in plugin.get_parameters_description()}
+    if options.load is not None:
+        plugin.load_state(str(options.load))
+    for entry in options.set:
+        name, value = entry.split("=")
+        plugin.set_parameter(names[name], float(value))
+    for entry in options.automate:
+        name, points = entry.split("=")
+        values = np.zeros(int(options.seconds * 400 / 60) * PPQN, np.float32)
+        for point in points.split(","):
+            beat, value = map(float, point.split(":"))
+            values[int(beat * PPQN) :] = value
+        plugin.set_automation(names[name], values, ppqn=PPQN)
+    for entry in options.note:
+        pitch, start, beats = entry.split(":")
+        plugin.add_midi_note(int(pitch), 100, float(start), float(beats), beats=True)
+
+
+def main() -> None:
+    options = parse()
     engine = dawdreamer.RenderEngine(options.rate, options.block)
     curve = tempo_curve(options.bpm, options.seconds * 300 / 60)
     if isinstance(curve, float):
@@ -57,17 +84,11 @@ def main() -> None:
     began = time.perf_counter()
     plugin = engine.make_plugin_processor("attacca", str(options.plugin))
     load_s = time.perf_counter() - began
-    names = {row["name"]: row["index"] for row in plugin.get_parameters_description()}
-    for entry in options.set:
-        name, value = entry.split("=")
-        plugin.set_parameter(names[name], float(value))
-    for entry in options.note:
-        pitch, start, beats = entry.split(":")
-        plugin.add_midi_note(int(pitch), 100, float(start), float(beats), beats=True)
-    samples = int(options.seconds * options.rate) + options.rate
-    audio = np.zeros((2, samples), np.float32)
+    described = plugin.get_parameters_description()
+    prepare(plugin, options)
+    audio = np.zeros((2, int(options.seconds * options.rate) + options.rate), np.float32)
     if options.input is not None:
-        given = np.fromfile(options.input, np.float32).reshape(-1, 2).T[:, :samples]
+        given = np.fromfile(options.input, np.float32).reshape(-1, 2).T[:, : audio.shape[1]]
         audio[:, : given.shape[1]] = given
     source = engine.make_playback_processor("input", audio)
     graph = [(source, []), (plugin, ["input"])]
@@ -79,11 +100,14 @@ def main() -> None:
     engine.render(options.seconds)
     rendered_s = time.perf_counter() - began
     np.ascontiguousarray(engine.get_audio().T, np.float32).tofile(options.out)
+    if options.save is not None:
+        plugin.save_state(str(options.save))
     report = {
         "load_s": load_s,
         "rendered_s": rendered_s,
         "latency_samples": plugin.get_latency_samples(),
-        "parameters": list(names),
+        "parameters": described,
+        "values": {row["name"]: plugin.get_parameter(row["index"]) for row in described},
     }
     print(json.dumps(report), flush=True)
     os._exit(0)  # its threads are not worth waiting for
