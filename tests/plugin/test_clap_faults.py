@@ -1,0 +1,276 @@
+"""The built CLAP in a paced host while its engine is killed, started again, frozen, late or hostile.
+
+Measured on the recorded output: it is finite, does not click, every sample is on its rung of the fallback ladder,
+the meters say what is heard, and music is back within a bar of the engine's return.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clap_host import ClapHost, Script, bar_lines, clap_file, host_of
+from clicks import (
+    COMMITTED,
+    NOTHING,
+    REPEATED,
+    SILENT,
+    Span,
+    clicks,
+    hard_cuts,
+    near_seams,
+    repeats,
+    rungs,
+)
+from conftest import Native
+from fault_run import STATES, TICK, Watched, free_address, watch
+from faulty_wire import GREETING, READY, HostilePeer, framed
+from index_engine import IndexEngine
+from lying_engine import LyingEngine
+
+from attacca.bridge.engine_process import EngineProcess
+
+pytestmark = [pytest.mark.plugin, pytest.mark.timeout(120)]
+
+RATE, BLOCK = 48000, 512
+# A bar of 49442.06 samples, no whole number, and 226.6 cycles of the tone: no bar fits the next by chance.
+BPM = Fraction(233)
+BAR = 4 * 60 * RATE / BPM
+LAUNCH = Fraction(RATE, 2)  # the first bar line, in samples
+START_PPQ = 4 - LAUNCH * BPM / (60 * RATE)
+RECONNECT_S = 0.6  # the longest pause between two attempts, and a hello
+TONE_STEP = 0.1 * 2 * np.pi * 220 / RATE
+RNG = np.random.default_rng(7)
+GARBAGE = [GREETING, READY, *[framed(RNG.bytes(64), RNG.bytes(500))] * 300, b"\x02" + (2**62).to_bytes(8, "big")]
+GARBAGE += [bytes(1_000_000), RNG.bytes(100_000)]
+KINDS = ("allocations", "frees", "locks", "try_locks", "signals", "system_calls")
+
+
+def at(seconds: float) -> int:
+    """A tick's position."""
+    return round(seconds * RATE / TICK) * TICK
+
+
+class Engine:
+    """An engine that can be killed and started again at one address: the index engine, or what a user serves."""
+
+    def __init__(self, *arguments: str, served: bool = False) -> None:
+        self.address = free_address()
+        self.returned: list[float] = []  # time.monotonic() when it was ready again, or thawed
+        self._arguments = ("--address", self.address, *arguments)
+        self._served = served
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Engine:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self) -> None:
+        self._running: EngineProcess | IndexEngine = (
+            EngineProcess([*self._arguments, "--log-level", "error"])
+            if self._served
+            else IndexEngine(*self._arguments, "--rates", str(RATE))
+        )
+        self._stack.enter_context(self._running)
+        self.returned.append(time.monotonic())
+
+    def fault(self, **faults: float) -> dict[str, int]:
+        """As IndexEngine.fault."""
+        assert isinstance(self._running, IndexEngine)
+        return self._running.fault(**faults)
+
+    def restart(self) -> None:
+        self._running.process.kill()
+        self._running.process.wait()
+        self.start()
+
+    def freeze(self) -> None:
+        self._running.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._running.process.send_signal(signal.SIGCONT)
+        self.returned.append(time.monotonic())
+
+
+@pytest.fixture(scope="module")
+def clap(native: Native) -> Path:
+    return clap_file(native)
+
+
+def script_of(clap: Path, seconds: float) -> Script:
+    """A take from the first bar line on, held to the end, alone in the output."""
+    script = Script(plugin=clap, rate=RATE, length=at(seconds), blocks=(BLOCK,)).play(START_PPQ, bpm=BPM)
+    return script.at(0, "flush", "mix", 1).at(0, "wait", "connection", 1, 10).note(RATE // 4)
+
+
+def lines_of(run: Watched) -> list[Fraction]:
+    return bar_lines(len(run.audio), RATE, START_PPQ, BPM, (4, 4))
+
+
+def check_quiet(run: Watched) -> None:
+    """process() called nothing that it must not, and wrote finite numbers into its block alone."""
+    report = run.played.report
+    assert {kind: run.played.counts[kind] for kind in KINDS} == dict.fromkeys(KINDS, 0)
+    assert (report["not_finite"], report["spills"], report["errors"], report["wait_timeouts"]) == (0, 0, 0, 0)
+
+
+def short_blocks(run: Watched, spans: Sequence[Span]) -> int:
+    """Blocks in which a span lies at least in part."""
+    starts, sizes = run.played.blocks[:, 0], run.played.blocks[:, 1]
+    short = np.zeros(len(starts), bool)
+    for span in spans:
+        short |= (starts < span.stop) & (starts + sizes > span.start)
+    return int(short.sum())
+
+
+def back_after(spans: Sequence[Span], position: int) -> int:
+    """First committed sample at or after a position, at which there was none."""
+    return next(max(s.start, position) for s in spans if s.rung == COMMITTED and s.stop > position)
+
+
+def killed_and_frozen(host: ClapHost, clap: Path, engine: Engine) -> tuple[Watched, list[int]]:
+    """kill -9 in the second bar, a new engine at once; later nothing for three seconds.
+
+    The run, and the positions at which the engine was back.
+    """
+    killed, frozen = at(1.7), at(4.7)
+    deeds = {killed: engine.restart, frozen: engine.freeze, frozen + at(3.0): engine.thaw}
+    run = watch(host, script_of(clap, 9.2), deeds)
+    return run, [run.position_at(time_s) for time_s in engine.returned[1:]]
+
+
+def test_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path) -> None:
+    """Every sample is on its rung: committed, the plan, the bar before it exactly; and the meters count them."""
+    with Engine() as engine:
+        run, returned = killed_and_frozen(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), clap, engine)
+    check_quiet(run)
+    spans = rungs(run.audio, lines_of(run), RATE)
+    assert spans[0] == Span(rung=NOTHING, start=0, stop=int(LAUNCH))
+    assert [span.rung for span in spans].count(REPEATED) == 2
+    for back, repeat in zip(returned, (s for s in spans if s.rung == REPEATED), strict=True):
+        answering = run.connected_from(back)
+        assert answering - back <= RECONNECT_S * RATE
+        assert back_after(spans, repeat.stop) - answering <= BAR + TICK
+    assert run.played.value("underruns") == short_blocks(run, [s for s in spans if s.rung == REPEATED])
+    words = [word for _, word in run.states if word != "late"]
+    assert words == ["idle", "armed", "playing", "bridging", "playing", "bridging", "playing"]
+    assert run.meter("connection")[0] == run.meter("connection")[-1] == 1
+    assert not run.meter("connection")[run.positions == run.connected_from(returned[0]) - TICK].any()
+
+
+def test_killed_restarted_and_frozen_without_a_click(native: Native, clap: Path, tmp_path: Path) -> None:
+    """The tone's own steps are known; a seam adds what a crossfade does, and is far from a hard cut."""
+    with Engine("--tone") as engine:
+        run, _ = killed_and_frozen(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), clap, engine)
+    check_quiet(run)
+    lines, launch = lines_of(run), int(LAUNCH)
+    assert len(repeats(run.audio, lines, RATE)) == 2
+    near = near_seams(run.audio, lines, RATE, run.changes)
+    found = clicks(run.audio[launch:], near[launch:], RATE)
+    assert found.clean_step == pytest.approx(TONE_STEP, rel=1e-3)
+    assert found.seam_step <= found.allowed_step
+    cut = clicks(hard_cuts(run.audio, lines, RATE)[launch:], near[launch:], RATE)
+    assert cut.seam_step > 2 * found.allowed_step
+    assert found.seam_flux < cut.seam_flux / 2
+
+
+def test_late_in_the_first_bar_then_lost_doubled_and_disordered(native: Native, clap: Path, tmp_path: Path) -> None:
+    """No whole bar can be repeated yet: the take fades out and joins in phase when its audio comes."""
+    faults = {"drop": 0.2, "double": 0.2, "swap": 0.2, "seed": 5}
+    with Engine("--relay") as engine:
+        stalled, spoilt = at(0.7), at(2.8)
+        counts: list[dict[str, int]] = []
+        deeds = {
+            stalled: lambda: engine.fault(stall_s=1.4),
+            spoilt: lambda: engine.fault(**faults),
+            at(5.4): lambda: counts.append(engine.fault()),
+        }
+        run = watch(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), script_of(clap, 5.8), deeds)
+    check_quiet(run)
+    spans = rungs(run.audio, lines_of(run), RATE)
+    faded = next(span for span in spans if span.rung == SILENT)
+    assert stalled < faded.start < at(1.5) and faded.stop - (stalled + at(1.4)) < BAR
+    holes = [span for span in spans if span.rung in (REPEATED, SILENT)]
+    assert run.played.value("underruns") == short_blocks(run, holes)
+    assert min(counts[0][name] for name in ("dropped", "doubled", "swapped")) > 0
+    assert any(span.rung == REPEATED and span.start > spoilt for span in spans)
+    assert [word for _, word in run.states][:6] == ["idle", "armed", "playing", "bridging", "late", "playing"]
+    assert run.meter("connection").all()
+
+
+@pytest.mark.parametrize("peer", ["garbage", "lies"])
+def test_a_hostile_engine_only_lets_the_input_through(
+    native: Native, clap: Path, tmp_path: Path, peer: str
+) -> None:
+    script = Script(plugin=clap, rate=RATE, length=at(2.0), blocks=(BLOCK,)).play(START_PPQ, bpm=BPM)
+    script.set("input", "noise", 4).note(RATE // 4)
+    alone = host_of(native, tmp_path, ATTACCA_ENGINE="tcp://127.0.0.1:1").run(script, "alone")
+    assert alone.audio.any()
+    with HostilePeer(GARBAGE, close=True) if peer == "garbage" else LyingEngine(RATE) as engine:
+        run = watch(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), script, {})
+        if isinstance(engine, LyingEngine):
+            assert len(engine.told) >= 10 and min(engine.told.values()) > 0
+        else:
+            assert engine.accepted > 1
+    check_quiet(run)
+    assert np.array_equal(run.played.audio, alone.audio)
+
+
+def test_an_engine_at_the_end_of_what_numbers_can_say(native: Native, clap: Path, tmp_path: Path) -> None:
+    script = script_of(clap, 2.0).at(0, "flush", "gain", 12).set("input", "noise", 4)
+    with LyingEngine(RATE, loud=True) as engine:
+        run = watch(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), script, {})
+        assert engine.told["loud"] > 0
+    check_quiet(run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_twenty_kills_leave_nothing_over(native: Native, clap: Path, tmp_path: Path) -> None:
+    """The same threads and descriptors as before, and the take goes on after each."""
+    folders: list[Path] = []
+    seen: list[tuple[int, int]] = []
+
+    def look() -> None:
+        seen.append((len(os.listdir(folders[0] / "task")), len(os.listdir(folders[0] / "fd"))))
+
+    pause = at(2.5)
+    with Engine("--tone") as engine:
+        deeds = {pause * (1 + turn): engine.restart for turn in range(20)}
+        deeds |= {position - 4 * TICK: look for position in deeds} | {pause * 21: look}
+        host = host_of(native, tmp_path, ATTACCA_ENGINE=engine.address)
+        run = watch(host, script_of(clap, 21.2 * pause / RATE), deeds, looked=folders.append)
+    check_quiet(run)
+    assert len(seen) == 21
+    assert len(set(seen)) == 1
+    playing = run.meter("state") == STATES.index("playing")
+    for turn in range(1, 22):
+        assert playing[run.positions == turn * pause - 4 * TICK].all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_default_model_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path) -> None:
+    """Music: a seam is no more of an event than the music's own, and no larger a step than a crossfade makes it."""
+    with Engine(served=True) as engine:
+        run, returned = killed_and_frozen(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), clap, engine)
+    check_quiet(run)
+    lines, heard = lines_of(run), int(np.flatnonzero(run.audio)[0])
+    assert repeats(run.audio, lines, RATE)
+    near = near_seams(run.audio, lines, RATE, run.changes)
+    found = clicks(run.audio[heard:], near[heard:], RATE)
+    assert found.seam_step <= found.allowed_step
+    assert found.seam_flux <= found.clean_flux
+    playing = run.positions[run.meter("state") == STATES.index("playing")]
+    for back in returned:
+        assert playing[playing >= run.connected_from(back)][0] - run.connected_from(back) <= BAR + TICK
