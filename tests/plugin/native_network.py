@@ -12,6 +12,8 @@ import numpy as np
 from attacca.bridge import params, protocol
 
 CAPACITY = 2 << 20
+RATE = 48000
+RING = 20_000
 MODES = ("continue", "fill", "vamp", "answer")
 INDEX = {row.name: index for index, row in enumerate(params.PARAMETERS)}
 KINDS = ("opened", "lost", "first", "ended", "unclaimed")
@@ -180,3 +182,21 @@ class Bench:
         out = ctypes.create_string_buffer(_TEXT_BYTES)
         self.call("text", ("state", "error", "model").index(which), out, _TEXT_BYTES)
         return out.value.decode()
+
+
+def welcome(session: int = 1, heartbeat_s: float = 1.0) -> protocol.Welcome:
+    """What an engine answers to a hello."""
+    return protocol.Welcome(
+        session=session, model="m", model_rate=32000, hop_samples=640, num_codebooks=4, publish="",
+        heartbeat_s=heartbeat_s, engine="test",
+    )  # fmt: skip
+
+
+def open_session(bench: Bench, session: int = 1) -> list[object]:
+    """Says hello where that is due, is welcomed; what was sent after the welcome."""
+    bench.pump()
+    bench.sent()
+    bench.feed(welcome(session))
+    bench.pump()
+    bench.pump()
+    return [message for message, _ in bench.sent()]
