@@ -36,6 +36,7 @@ _TABLE: Final[dict[str, tuple[Any, ...]]] = {
     "settled": (None, c_void_p, c_int64),
     "meters": (None, c_void_p, POINTER(c_int64)),
     "bad_input": (c_int64, c_void_p),
+    "peaks": (None, c_void_p, c_int64, c_void_p),
 }
 
 
