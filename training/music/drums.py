@@ -13,6 +13,7 @@ from attacca.training.music.style import (
     OPEN,
     PEDAL,
     RIDE,
+    SKINS,
     SNARE,
     Groove,
     Meter,
@@ -22,6 +23,7 @@ from attacca.training.music.style import (
 from attacca.training.music.tempo import STEP_TICKS
 
 _VELOCITY = {"X": 112, "x": 84, "o": 44, "r": 74, "t": 76}
+_SYNCOPE = -16  # an accent off the beat: never above the beat
 _LENGTH = round(0.8 * STEP_TICKS)
 _CYMBALS = (HAT, RIDE, PEDAL, BELL)
 
@@ -60,9 +62,11 @@ def play(rng: np.random.Generator, style: Style, groove: Groove, written: Meter,
                 continue
             if mark in "ort" and rng.random() > ghosts_kept:
                 continue
-            if mark != "X" and rng.random() < style.loose * 0.5:
+            if mark != "X" and step not in bar.groups and rng.random() < style.loose:
                 continue
-            if pitch == HAT and step % 4 == 2 and OPEN not in groove and rng.random() < style.loose:
+            if mark == "X" and pitch in SKINS and step not in bar.groups:
+                hits += _strokes(pitch, step, mark, _SYNCOPE)
+            elif pitch == HAT and step % 4 == 2 and OPEN not in groove and rng.random() < style.loose:
                 hits += _strokes(OPEN, step, "x", -8)
             else:
                 hits += _strokes(pitch, step, mark)

@@ -20,7 +20,7 @@ from attacca.training.music.synth import Cents, Tracks, play
 
 _SALT, _STREAM = 1, 50
 _TUNING_STEP_S = 0.1
-_LEVEL_DB = {"drums": 3.0, "bass": -4.0, "chords": -3.5, "lead": -6.0}  # of a track while it sounds
+_LEVEL_DB = {"drums": 2.0, "bass": -4.0, "chords": -3.5, "lead": -6.0}  # of a track while it sounds
 _TOPS_DB = -13.0  # cymbals and small percussion against skins
 _USUAL_LEVEL = {"drums": 118, "bass": 96, "chords": 96, "lead": 92}  # Style's defaults, which these stand for
 _FIRST = ("kit", "bass", "chords0", "lead")

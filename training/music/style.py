@@ -105,8 +105,8 @@ class Style:
     bass_level: int = 96
     bass_gate: float = 0.9
     bass_low: int = 28
-    accent: tuple[int, ...] = (8, 0, 3, 0)  # velocity added on the beats of a group of four
-    offbeat: int = -16  # and between them; sixteenths 5 less
+    accent: tuple[int, ...] = (8, 4, 6, 4)  # velocity added on the beats of a group of four
+    offbeat: int = -18  # and between them; sixteenths 5 less
     feel_ms: Mapping[str, float] = field(default_factory=dict)  # instrument (or "snare") behind the grid
     tightness_ms: float = 2.5  # standard deviation of a stroke's time
     touch: float = 5.0  # standard deviation of velocity

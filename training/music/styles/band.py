@@ -208,6 +208,7 @@ BALLAD = Style(
         {TOM_FLOOR: "x..x"},
     ),
     fill_share=0.7,
+    drum_level=108,
     bass_programs=(35, 33, 32),
     bass={
         FOUR: ("R.......R.......", "R.....5.R.......", "R...........A...", "R.......5.....A."),

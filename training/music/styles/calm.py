@@ -39,6 +39,7 @@ WALTZ = Style(
     },
     fills=({SNARE: "o.x."}, {TAMBOURINE: "xxxx"}),
     fill_share=0.4,
+    drum_level=98,
     bass_programs=(32, 43),
     bass={
         THREE: ("R...........", "R...........5...........", "R.......A...", "R...........R.......5..."),
@@ -104,6 +105,7 @@ AMBIENT = Style(
         )
     },
     fills=(),
+    drum_level=102,
     bass_programs=(39, 35, 43, 89),
     bass={FOUR: ("R...............", "R...........5...", "R...............5...............")},
     bass_gate=0.99,

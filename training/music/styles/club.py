@@ -89,7 +89,7 @@ HOUSE = Style(
         "K": ("c>dc", "cl>dcl", "bc>dbc", "dc"),
         "O": ("dbc>db>d", "dbcl>dbc"),
     },
-    accent=(2, 0, 2, 0),
+    accent=(4, 4, 4, 4),
     tightness_ms=0.8,
     touch=3.5,
     modulate=0.1,

@@ -110,7 +110,7 @@ DISCO = Style(
         ("minor", "iv7 bVII bIIImaj7 bVImaj7"),
         ("major", "IVmaj7 iii7 ii7 V7sus4"),
     ),
-    accent=(3, 0, 3, 0),
+    accent=(4, 4, 4, 4),
     tightness_ms=1.8,
     modulate=0.35,
     room=(0.4, 1.2),
@@ -125,14 +125,14 @@ AFROBEAT = Style(
     grooves={
         FOUR: (
             {
-                KICK: "X.....x...X.....",
-                SNARE: "...o..x....o..x.",
+                KICK: "X.....x.X.x.x...",
+                SNARE: "...ox......ox...",
                 HAT: "x.xxx.xxx.xxx.xx",
                 CLAVES: "X..X..X...X.X...",
                 SHAKER: "xoxoxoxoxoxoxoxo",
             },
             {
-                KICK: "x..x..X...x..x..",
+                KICK: "X..x..x.X.x.X...",
                 STICK: "X..X...X..X.X...",
                 HAT: "x.x.x.x.x.x.x.x.",
                 CONGA_LOW: "......xx......xx",
@@ -197,7 +197,7 @@ AFROBEAT = Style(
     forms=("IVCVSC", "VVCSCO", "VCSVC"),
     lineups={"I": ("d>dc>dbc", "c>dc>dbc", "d>db>dbc"), "V": ("dbc", "dbc>dbcl"), "K": ("d", "dc", "db")},
     crash=0.2,
-    accent=(4, 0, 0, 0),
+    accent=(6, 3, 4, 3),
     feel_ms={"chords": 2.0},
     tightness_ms=2.5,
     touch=7.0,

@@ -82,7 +82,7 @@ SYNTHWAVE = Style(
         FOUR: (
             {KICK: "X...X...X...X...", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
             {KICK: "X.......X.......", SNARE: "....X.......X...", HAT: "xoxoxoxoxoxoxoxo"},
-            {KICK: "X.....X...X.....", SNARE: "....X.......X...", OPEN: "..x...x...x...x."},
+            {KICK: "X.....x.X.x.....", SNARE: "....X.......X...", OPEN: "..x...x...x...x."},
         )
     },
     fills=(
@@ -114,7 +114,7 @@ SYNTHWAVE = Style(
         ("major", "vi IV I V"),
         ("dorian", "i IV bVII i"),
     ),
-    accent=(2, 0, 4, 0),
+    accent=(4, 2, 4, 2),
     tightness_ms=0.8,
     touch=3.0,
     room=(0.8, 2.4),

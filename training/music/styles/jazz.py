@@ -28,14 +28,14 @@ BOSSA = Style(
     grooves={
         FOUR: (
             {
-                KICK: "X.....x.X.....x.",
+                KICK: "X...o.x.X...o.x.",
                 STICK: "X.....x.....x.......x.....x.....",
                 HAT: "x.x.x.x.x.x.x.x.",
                 PEDAL: "....x.......x...",
             },
-            {KICK: "X.....x.X.....x.", STICK: "x.....x.....x.......x.....x.....", CABASA: "X.x.X.x.X.x.X.x."},
+            {KICK: "X...o.x.X...o.x.", STICK: "x.....x.....x.......x.....x.....", CABASA: "X.x.X.x.X.x.X.x."},
             {
-                KICK: "X.....x.X.....x.",
+                KICK: "X...o.x.X...o.x.",
                 STICK: "....x.....x.........x.....x.....",
                 SHAKER: "xoxoxoxoxoxoxoxo",
                 PEDAL: "....x.......x...",
@@ -44,6 +44,7 @@ BOSSA = Style(
     },
     fills=({SNARE: "x..x..x."}, {STICK: "x.x.x.x."}),
     fill_share=0.4,
+    drum_level=112,
     bass_programs=(32, 33),
     bass={FOUR: ("R.....5.5.....R.", "R.....R.5.....5.", "R.....5.L.....5.", "R.....5.5.....A.")},
     bass_gate=0.85,
@@ -119,6 +120,7 @@ SWING = Style(
     },
     fills=({SNARE: "x.x.X.x."}, {SNARE: "..t...X."}, {TOM_MID: "x.x.", KICK: "...."}, {SNARE: "x...x.x.....x.X."}),
     fill_share=0.55,
+    drum_level=104,
     bass_programs=(32,),
     bass={
         FOUR: ("R...W...W...A...", "R...W...W...W...", "R...W...W.W.A..."),
