@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--note", action="append", default=[], help="PITCH:START_BEAT:BEATS")
     parser.add_argument("--set", action="append", default=[], help="PARAMETER NAME=NORMALISED VALUE")
     parser.add_argument("--automate", action="append", default=[], help="PARAMETER NAME=BEAT:VALUE,BEAT:VALUE...")
-    parser.add_argument("--load", type=Path, help="a state to load before the render")
+    parser.add_argument("--load", type=Path, help="a .vstpreset to load before the render")
     parser.add_argument("--save", type=Path, help="where the state goes after it")
     parser.add_argument("--input", type=Path, help="float32 raw, stereo interleaved")
     parser.add_argument("--out", type=Path, required=True)
@@ -57,7 +57,7 @@ def prepare(plugin: Any, options: argparse.Namespace) -> None:
     """State, parameters, automation and notes, in this order."""
     names = {row["name"]: row["index"] for row in plugin.get_parameters_description()}
     if options.load is not None:
-        plugin.load_state(str(options.load))
+        plugin.load_vst3_preset(str(options.load))  # load_state wants a window
     for entry in options.set:
         name, value = entry.split("=")
         plugin.set_parameter(names[name], float(value))

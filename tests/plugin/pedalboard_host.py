@@ -68,7 +68,7 @@ def restore(plugin: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def process(plugin: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Noise through it at several rates and block sizes, all at once and in pieces; which came out as they went in."""
+    """Noise through it at several rates and block sizes, whole and in pieces; which came out as they went in."""
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 9001)).astype(np.float32)
     same: dict[str, Any] = {}
     for rate, block in itertools.product((44100, 48000, 96000), (1, 64, 480, 8192)):

@@ -75,7 +75,7 @@ def test_a_state_comes_back_in_a_fresh_process(formats: Formats, name: str, kind
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_without_an_engine_the_input_passes_through_unchanged(formats: Formats, name: str) -> None:
-    """At every rate and block size, also cut in two. Buses are stereo: a mono buffer is turned down, not crashed on."""
+    """At every rate and block size, also cut in two. Buses are stereo: a mono buffer is turned down."""
     report = run(variant_of(formats, name), "process")
     assert "does not support 1-channel" in report.pop("mono")
     del report["load_s"]
