@@ -53,6 +53,7 @@ class HostTime:
     meter_den: int = 4
     frame: int = -1  # the host's own song position in samples; -1: not told
     carried: bool = False  # the host says ppq on change only (LV2): this one was carried on from its last
+    misread: bool = False  # what was handed on before was not what the host meant: BarClock begins anew
 
     @property
     def bar_quarters(self) -> Fraction:
@@ -125,6 +126,8 @@ class BarClock:
 
     def block(self, position: int, host: HostTime) -> Reading:
         """What the host meant by `host` for the block that begins at `position`."""
+        if host.misread:
+            self.reset()
         reading = self._sane(position, host)
         if reading.host.valid and host.tick_grid and host.playing and _is_ppq(host.ppq):
             reading = self._refined(position, self._without_lie(position, reading))

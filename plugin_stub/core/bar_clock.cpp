@@ -94,6 +94,7 @@ void BarClock::reset() noexcept {
 }
 
 BarClockReading BarClock::block(int64_t position, const HostTime& host) noexcept {
+    if (host.misread) reset();
     BarClockReading reading = sane(position, host);
     if (host.valid && host.tick_grid && host.playing && is_ppq(host.ppq)) {
         undo_lie(position, reading);

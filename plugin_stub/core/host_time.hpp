@@ -10,6 +10,7 @@ struct HostTime {
     bool valid{false};      // false: this host has no transport; a free clock at 120 BPM, 4/4 runs instead
     bool tick_grid{false};  // the host rounds ppq to ticks (JACK, LV2): BarClock repairs it
     bool carried{false};    // the host says ppq on change only (LV2): this one was carried on from its last
+    bool misread{false};    // what was handed on before was not what the host meant: BarClock begins anew
     bool playing{false};
     bool non_realtime{false};  // the host renders faster than time (bounce): process() may wait for the engine
     bool has_loop{false};

@@ -217,6 +217,7 @@ void AttaccaPlugin::run(const float** inputs, float** outputs, uint32_t frames, 
     }
     attacca::Block block;
     block.host = host_time(getTimePosition(), offline);
+    dialect_.translate(block.host, getSampleRate());
     block.inputs = inputs;
     block.outputs = outputs;
     block.samples = frames;

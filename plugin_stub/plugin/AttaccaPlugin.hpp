@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "DistrhoPlugin.hpp"
+#include "core/host_dialect.hpp"
 #include "instance.hpp"
 #include "protocol.hpp"
 #include "saved_state.hpp"
@@ -59,6 +60,7 @@ private:
     std::array<std::atomic<float>, kParameters + 1> values_;
     std::array<attacca::MidiEvent, kMaxEvents> events_{};
     std::unique_ptr<attacca::Instance> instance_;
+    attacca::HostDialect dialect_;
     attacca::SavedState saved_;
     std::string address_;
     bool offline_{false};  // the environment says that every render is

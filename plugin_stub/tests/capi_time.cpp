@@ -15,7 +15,7 @@
 namespace {
 
 struct FlatHost {
-    int32_t valid, tick_grid, playing, non_realtime, has_loop, meter_num, meter_den, carried;
+    int32_t valid, tick_grid, playing, non_realtime, has_loop, meter_num, meter_den, notes;
     double ppq, bpm, bar_start_ppq, loop_start_ppq, loop_end_ppq;
     int64_t frame;
 };
@@ -40,11 +40,14 @@ struct FlatSegment {
     int32_t has_loop, playing;
 };
 
+constexpr int32_t kCarried = 1, kMisread = 2;
+
 attacca::HostTime host_of(const FlatHost& flat) {
     attacca::HostTime host;
     host.valid = flat.valid != 0;
     host.tick_grid = flat.tick_grid != 0;
-    host.carried = flat.carried != 0;
+    host.carried = (flat.notes & kCarried) != 0;
+    host.misread = (flat.notes & kMisread) != 0;
     host.playing = flat.playing != 0;
     host.non_realtime = flat.non_realtime != 0;
     host.has_loop = flat.has_loop != 0;
@@ -60,9 +63,11 @@ attacca::HostTime host_of(const FlatHost& flat) {
 }
 
 FlatHost flat_of(const attacca::HostTime& host) {
-    return FlatHost{host.valid,         host.tick_grid,      host.playing,      host.non_realtime, host.has_loop,
-                    host.meter_num,     host.meter_den,      host.carried,      host.ppq,          host.bpm,
-                    host.bar_start_ppq, host.loop_start_ppq, host.loop_end_ppq, host.frame};
+    const int32_t notes = (host.carried ? kCarried : 0) | (host.misread ? kMisread : 0);
+    return FlatHost{host.valid,        host.tick_grid, host.playing,       host.non_realtime,
+                    host.has_loop,     host.meter_num, host.meter_den,     notes,
+                    host.ppq,          host.bpm,       host.bar_start_ppq, host.loop_start_ppq,
+                    host.loop_end_ppq, host.frame};
 }
 
 constexpr int32_t kNothing = 0, kAnswered = 1;

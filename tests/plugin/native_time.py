@@ -27,7 +27,7 @@ CHANGES = (
 class FlatHost(ctypes.Structure):
     _fields_ = (
         *((name, c_int32) for name in ("valid", "tick_grid", "playing", "non_realtime", "has_loop")),
-        *((name, c_int32) for name in ("meter_num", "meter_den", "carried")),
+        *((name, c_int32) for name in ("meter_num", "meter_den", "notes")),
         *((name, c_double) for name in ("ppq", "bpm", "bar_start_ppq", "loop_start_ppq", "loop_end_ppq")),
         ("frame", c_int64),
     )
@@ -43,7 +43,7 @@ class FlatHost(ctypes.Structure):
             host.loop is not None,
             host.meter_num,
             host.meter_den,
-            host.carried,
+            host.carried + 2 * host.misread,
             host.ppq,
             host.bpm,
             host.bar_start_ppq,
@@ -65,7 +65,8 @@ class FlatHost(ctypes.Structure):
             meter_num=self.meter_num,
             meter_den=self.meter_den,
             frame=self.frame,
-            carried=bool(self.carried),
+            carried=bool(self.notes & 1),
+            misread=bool(self.notes & 2),
         )
 
 

@@ -180,11 +180,12 @@ def test_a_message_with_state_goes_through_the_worker(alone: Bundle) -> None:
 
 def tell(
     instance: Instance, frame: int, bpm: Fraction, meter: tuple[int, int], ppq: Fraction, *, offset: int = 0,
-    ticks: int = 0,
+    ticks: int = 0, counted_in: int | None = None,
 ) -> None:  # fmt: skip
     """What a host says at `frame`: beats and tempo are those of the meter, in single precision.
 
-    `ticks`: of a beat, to which the host rounds down; 0: it does not.
+    `ticks`: of a beat, to which the host rounds down; 0: it does not. `counted_in`: the note whose number in a
+    minute the host calls its tempo.
     """
     beats = ppq * Fraction(meter[1], 4)
     bar = beats // meter[0]
@@ -193,7 +194,7 @@ def tell(
         beats = Fraction(beats * ticks // 1, ticks)
     instance.position(
         offset, frame=frame, bar=bar, barBeat=float(beats), beatUnit=meter[1], beatsPerBar=meter[0],
-        beatsPerMinute=float(bpm * Fraction(meter[1], 4)), speed=1.0,
+        beatsPerMinute=float(bpm * Fraction(counted_in or meter[1], 4)), speed=1.0,
     )  # fmt: skip
 
 
@@ -258,6 +259,38 @@ def test_a_position_inside_a_block_holds_from_there(
             if position <= change < position + block:
                 tell(instance, 1000 + change, fast, meter, change_ppq, offset=change - position)
             if position == 6 * block:
+                instance.midi(0, 0x90, 24, 100)
+            heard.append(instance.run(block))
+    (sounding,) = np.nonzero(np.concatenate(heard)[:, 0])
+    assert abs(sounding[0] - line) <= 1, float(sounding[0] - line)
+
+
+@pytest.mark.parametrize("meter", [(7, 8), (5, 16), (3, 2), (3, 4)])
+@pytest.mark.parametrize("dialect", ["beats", "quarter tempo", "quarter parts"])
+def test_what_hosts_mean_outside_of_x_4_is_known_by_their_song_position(
+    formats: Formats, engine: IndexEngine, monkeypatch: pytest.MonkeyPatch, meter: tuple[int, int], dialect: str
+) -> None:
+    """LV2 means beats of the meter; some tell a tempo in quarter notes; Ardour parts of beats, too.
+
+    Nothing is known in the first bar; the take is asked for in the second.
+    """
+    if dialect == "quarter parts" and meter[1] < 4:
+        return  # a part would be longer than its beat: not told apart
+    monkeypatch.setenv("ATTACCA_ENGINE", engine.address(48000))
+    rate, block, tempo = 48000, 1024, Fraction(97)
+    bundle = Bundle(formats.effect.lv2, URIS["Attacca"])
+    bar, beat = Fraction(4 * meter[0], meter[1]), Fraction(4, meter[1])
+    line = 2 * bar * 60 * rate / tempo
+    heard, asked = [], int(line * 3 / 4) // block * block
+    with Instance(bundle=bundle, rate=rate, block=block, values={"mix": 1, "lv2_freewheeling": 1}) as instance:
+        for position in range(0, int(line) + 2 * block, block):
+            ppq = position * tempo / (60 * rate)
+            if dialect == "quarter parts":
+                whole = ppq // beat
+                ppq = whole * beat + (ppq - whole * beat) * beat  # tell() divides by the beat
+            counted_in = None if dialect == "beats" else 4
+            tell(instance, position, tempo, meter, ppq, ticks=1920, counted_in=counted_in)
+            if position == asked:
                 instance.midi(0, 0x90, 24, 100)
             heard.append(instance.run(block))
     (sounding,) = np.nonzero(np.concatenate(heard)[:, 0])

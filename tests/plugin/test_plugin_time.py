@@ -118,6 +118,7 @@ wild = st.builds(
     meter_den=st.integers(-(2**31), 2**31 - 1) | st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
     frame=st.integers(-(2**62), 2**62),
     carried=st.booleans(),
+    misread=st.sampled_from([False, False, False, True]),
 )
 
 
