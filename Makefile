@@ -9,9 +9,10 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
 REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
 ARGS ?=
+CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
+.PHONY: help demo plugin plugin-windows test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +57,13 @@ test-realtime: $(VENV)/.dev-ready  ## a minute of the shipped model in real time
 test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
 	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
 
-test-plugin: $(VENV)/.plugin-ready  ## build the native plugin and test it (needs cmake, ninja, g++; see docs/plugin.md)
+plugin:  ## build the native plugin, all formats, into build/plugin (needs cmake, ninja, g++, DPF; see docs/plugin.md)
+	@DPF_SOURCE="$(DPF_SOURCE)" JOBS="$(JOBS)" plugin_stub/build.sh native build/plugin
+
+plugin-windows:  ## the same for Windows, VST3 and CLAP, into build/plugin-windows (needs mingw-w64)
+	@DPF_SOURCE="$(DPF_SOURCE)" JOBS="$(JOBS)" plugin_stub/build.sh windows build/plugin-windows
+
+test-plugin: $(VENV)/.plugin-ready  ## test what `make plugin` built, else what needs no DPF (builds that itself)
 	@$(PYTEST) tests/plugin -m 'plugin and not slow' --timeout 900 $(ARGS)
 
 fuzz: $(VENV)/.dev-ready  ## look longer for bytes that break the plugin's wire (SECONDS=300 for each part; needs clang)
@@ -65,13 +72,18 @@ fuzz: $(VENV)/.dev-ready  ## look longer for bytes that break the plugin's wire 
 test-all: $(VENV)/.train-ready  ## every test there is
 	@$(PYTEST) --timeout 1800 $(ARGS)
 
-lint: $(VENV)/.dev-ready typecheck  ## ruff, format, mypy --strict
+lint: $(VENV)/.dev-ready typecheck  ## ruff, format (C++ too, by clang-format 14), mypy --strict
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: make format" >&2; exit 1; }
+	@case "$$(clang-format --version 2>/dev/null)" in \
+	*"version 14."*) git ls-files $(CXX_FILES) | xargs clang-format --dry-run --Werror ;; \
+	*) echo "C++ formatting not checked: no clang-format 14" ;; \
+	esac
 
 format: $(VENV)/.dev-ready  ## format and sort imports in place
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format --quiet .
+	@! command -v clang-format >/dev/null || git ls-files $(CXX_FILES) | xargs clang-format -i
 
 # mypy must see the folders under their imported names (attacca.engine, ...), so it reads them through links.
 typecheck: $(VENV)/.dev-ready

@@ -5,11 +5,35 @@
 #include <fstream>
 #include <iterator>
 
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <dlfcn.h>
+#endif
 
 namespace attacca::host {
 
 namespace {
+
+#if defined(_WIN32)
+void* open_library(const std::string& file, std::string& failure) {
+    const HMODULE library = LoadLibraryA(file.c_str());
+    if (library == nullptr) failure = file + " cannot be loaded: error " + std::to_string(GetLastError());
+    return reinterpret_cast<void*>(library);
+}
+const void* symbol(void* library, const char* name) {
+    return reinterpret_cast<const void*>(GetProcAddress(static_cast<HMODULE>(library), name));
+}
+void close_library(void* library) { FreeLibrary(static_cast<HMODULE>(library)); }
+#else
+void* open_library(const std::string& file, std::string& failure) {
+    void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) failure = dlerror();
+    return library;
+}
+const void* symbol(void* library, const char* name) { return dlsym(library, name); }
+void close_library(void* library) { dlclose(library); }
+#endif
 
 constexpr char kRender[] = "clap.render", kTail[] = "clap.tail";
 constexpr size_t kStreamPiece = 977;  // states are read and written in small pieces, as hosts may
@@ -57,7 +81,7 @@ Plugin::~Plugin() {
         instance_->destroy(instance_);
     }
     if (entry_ != nullptr) entry_->deinit();
-    if (library_ != nullptr) dlclose(library_);
+    if (library_ != nullptr) close_library(library_);
 }
 
 const void* Plugin::host_extension(const clap_host_t*, const char* id) {
@@ -78,9 +102,10 @@ const void* Plugin::host_extension(const clap_host_t*, const char* id) {
 }
 
 std::string Plugin::open(const std::string& file, const std::string& id) {
-    library_ = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library_ == nullptr) return dlerror();
-    const auto* entry = static_cast<const clap_plugin_entry_t*>(dlsym(library_, "clap_entry"));
+    std::string failure;
+    library_ = open_library(file, failure);
+    if (library_ == nullptr) return failure;
+    const auto* entry = static_cast<const clap_plugin_entry_t*>(symbol(library_, "clap_entry"));
     if (entry == nullptr) return file + " has no clap_entry";
     if (!entry->init(file.c_str())) return "clap_entry.init failed";
     entry_ = entry;

@@ -1,4 +1,5 @@
-"""Builds the plugin's test libraries and programs once a run and hands them out; skips where a tool is missing."""
+"""Builds the plugin's test libraries and programs once a run, if `make plugin` has not, and hands them out; skips where a
+tool is missing."""
 
 from __future__ import annotations
 
@@ -88,16 +89,20 @@ def ready_build() -> Path | None:
 
 @pytest.fixture(scope="session")
 def native(ready_build: Path | None) -> Native:
-    """The test build without plugin formats, or the folder that is already built."""
+    """The folder that is already built, else that of `make plugin` brought up to date, else a build without formats."""
     if ready_build is not None:
         return Native(folder=ready_build)
+    made = ROOT / "build" / "plugin"
+    if (made / "build.ninja").exists():
+        return Native(folder=build(made, "-DATTACCA_TESTS=ON"))
     folder = ROOT / "build" / "plugin-tests"
     return Native(folder=build(folder, "-DATTACCA_FORMATS=OFF", "-DATTACCA_TESTS=ON"))
 
 
 @pytest.fixture(scope="session")
-def formats(ready_build: Path | None) -> Formats:
-    """All formats of both variants, of the folder that is already built, else as `make plugin` builds them."""
+def formats(ready_build: Path | None, native: Native) -> Formats:
+    """All formats of both variants, of the folder that is already built, else as `make plugin` builds them.
+    `native` has brought that up to date."""
     folder = (ROOT / "build" / "plugin" if ready_build is None else ready_build) / "bin"
     variants = [Variant(folder=folder, name=name) for name in ("Attacca", "AttaccaInstrument")]
     for variant in variants:
