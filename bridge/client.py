@@ -216,7 +216,7 @@ class Client:
             self.network.outbox.put(msgspec.structs.replace(self._pedals[channel], position=position))
         for key in sorted(self._chord):
             self.network.outbox.put(msgspec.structs.replace(self._chord[key], position=position))
-        self.takes.resume(position, sounding=self.playback.sounding)
+        self.playback.go_on_into(self.takes.resume(position, sounding=self.playback.sounding))
 
     def _handle(self, position: int, event: Event) -> None:
         if isinstance(event, Midi) and self.config.note_triggers is not None:

@@ -147,13 +147,17 @@ class TakeBook:
         self._held = None
         self._end_at(position)
 
-    def resume(self, position: int, *, sounding: bool) -> None:
-        """A new session is open: what is still held begins anew. The old take goes on by the ladder until then."""
+    def resume(self, position: int, *, sounding: bool) -> int:
+        """A new session is open: what is still held begins anew. The old take goes on by the ladder until then.
+
+        Its generation, if it goes on with what sounds, else NOTHING.
+        """
         if self._held is None:
-            return
+            return NOTHING
         if not sounding:
             self._end_at(self._ring.read_end)
         self.trigger(self._held, position)
+        return self._generation if sounding else NOTHING
 
     def _end_at(self, position: int) -> None:
         if self._current is not None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from attacca.bridge.ring import COMMITTED, MISSING, PLANNED, PositionRing, Samples
+from attacca.bridge.ring import COMMITTED, MISSING, NOTHING, PLANNED, PositionRing, Samples
 
 _JOIN_S = 0.002
 _FADE_S = 0.010
@@ -81,6 +81,7 @@ class Playback:
         self._fade_in = (1.0, 0.0)  # gain of the incoming source and its increment per sample
         self._kind = _SILENT
         self._generation = 0
+        self._going_on_into = NOTHING
         self._solid_from: int | None = None  # the take has sounded without a hole since; None: not yet
         self._missing_from: int | None = None
 
@@ -102,6 +103,10 @@ class Playback:
         gains: npt.NDArray[np.float64] = (np.arange(offset, offset + count) + 1.0) / self._join_samples
         return np.minimum(gains, 1.0)
 
+    def go_on_into(self, generation: int) -> None:
+        """That generation plays on what sounds: until it is there it is bridged, as a hole in the same take."""
+        self._going_on_into = generation
+
     @property
     def sounding(self) -> bool:
         """Whether the take is heard, fallbacks included."""
@@ -109,7 +114,8 @@ class Playback:
 
     def _run(self, out: Samples, position: int, source: int, generation: int, grid: Grid) -> None:
         """Fill `out`, samples of one source and generation, in place."""
-        if generation != self._generation:
+        late = source == MISSING and self._solid_from is not None and generation == self._going_on_into
+        if generation != self._generation and not late:
             self._generation, self._solid_from, self._missing_from = generation, None, None
             self._switch(_SILENT, position)
         if source in (COMMITTED, PLANNED):

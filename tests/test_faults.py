@@ -88,10 +88,11 @@ def test_without_faults_the_same_check_sees_none() -> None:
 
 
 class Launches:
-    """A grid on which a take may launch anywhere, and no bar is known."""
+    """A grid of bars of 400 samples, on which a take may launch anywhere."""
 
-    def bar_lines(self, position: int) -> None:
-        return None
+    def bar_lines(self, position: int) -> tuple[int, int, int]:
+        present = position - position % 400
+        return present - 400, present, present + 400
 
     def is_launch(self, position: int) -> bool:
         return True
@@ -107,6 +108,28 @@ def test_a_launch_is_exact_out_of_silence_and_crossfaded_out_of_sound() -> None:
     wet = playback.render(0, 2500, Launches())[:, 0]
     assert not wet[:500].any() and (wet[500:1500] == 0.5).all() and (wet[1564:] == -0.5).all()
     assert np.abs(np.diff(wet[500:])).max() <= 1.0 / (0.002 * RATE) * 1.001
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_take_that_goes_on_is_bridged_until_it_is_there(goes_on: bool) -> None:
+    """As when an engine comes back just before a bar line; for another take there would be silence until then."""
+    ring = PositionRing(capacity_samples=4000, channels=1)
+    playback = Playback(ring, sample_rate=RATE, history_s=1.0)
+    ring.cut(400, 1)
+    ring.write(400, np.arange(400, 900, dtype=np.float32)[:, None], committed=True, generation=1)
+    wet = playback.render(0, 1000, Launches())
+    ring.cut(1200, 2)
+    if goes_on:
+        playback.go_on_into(2)
+    ring.write(1500, np.full((1000, 1), -1.0, np.float32), committed=True, generation=2)
+    wet = np.concatenate([wet, playback.render(1000, 1000, Launches())])[:, 0]
+    counters = playback.counters
+    np.testing.assert_array_equal(wet[964:1200], wet[564:800])
+    if goes_on:
+        np.testing.assert_array_equal(wet[1200:1500], wet[800:1100])
+    assert (wet[1564:] == -1.0).all()
+    assert (counters.waiting_samples, counters.underrun_samples) == ((0, 600) if goes_on else (300, 300))
+    assert counters.repeat_samples == counters.underrun_samples
 
 
 @pytest.fixture

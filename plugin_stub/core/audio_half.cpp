@@ -171,7 +171,7 @@ void AudioHalf::State::follow_session() noexcept {
     if (!takes.reopened()) return;
     outlet.flush(true);
     keyboard.visit_held([this](const MidiEvent& event) { send_midi(event, position); });
-    takes.resume(position, playback.sounding());
+    playback.go_on_into(takes.resume(position, playback.sounding()));
 }
 
 void AudioHalf::State::follow_parameters() noexcept {

@@ -53,7 +53,7 @@ struct Playback::State {
     int64_t tail_from = 0, tail_count = 0;  // what is left of the source that was left
     double gain = 1.0, increment = 0.0;     // of the incoming source
     Kind kind = Kind::silent;
-    int32_t generation = kNothing;
+    int32_t generation = kNothing, going_on_into = kNothing;
     bool solid = false, hole = false;
     int64_t solid_from = 0;    // the take has sounded without a hole since
     int64_t missing_from = 0;  // where the present hole began
@@ -65,6 +65,8 @@ Playback::Playback(PositionRing& ring, double sample_rate, double history_s, int
 Playback::~Playback() = default;
 
 bool Playback::sounding() const noexcept { return !is_silence(state_->kind); }
+
+void Playback::go_on_into(int32_t generation) noexcept { state_->going_on_into = generation; }
 
 const PlaybackCounters& Playback::counters() const noexcept { return state_->counters; }
 
@@ -97,7 +99,8 @@ void Playback::render(int64_t position, int64_t count, const Grid& grid, float* 
 void Playback::State::run(float* out, int64_t count, int64_t position, Source source, int32_t run_generation,
                           const Grid& grid) {
     if (count == 0) return;
-    if (run_generation != generation) {
+    const bool late = source == Source::missing && solid && run_generation == going_on_into;
+    if (run_generation != generation && !late) {
         generation = run_generation;
         solid = hole = false;
         switch_to(Kind::silent, position, false);

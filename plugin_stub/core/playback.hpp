@@ -38,6 +38,9 @@ public:
     // The next `count` samples of the wet signal, interleaved, from stream position `position`.
     void render(int64_t position, int64_t count, const Grid& grid, float* wet) noexcept;
 
+    // That generation plays on what sounds: until it is there it is bridged, as a hole in the same take.
+    void go_on_into(int32_t generation) noexcept;
+
     bool sounding() const noexcept;  // the take is heard, fallbacks included
     const PlaybackCounters& counters() const noexcept;
 

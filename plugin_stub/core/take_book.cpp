@@ -143,10 +143,11 @@ bool TakeBook::reopened() noexcept {
     return connected_;
 }
 
-void TakeBook::resume(int64_t position, bool sounding) noexcept {
-    if (!held_) return;
+int32_t TakeBook::resume(int64_t position, bool sounding) noexcept {
+    if (!held_) return kNothing;
     if (!sounding) end_at(ring_.read_end());
     trigger(TriggerRequest{*held_}, position);
+    return sounding ? generation_ : kNothing;
 }
 
 // A take that the engine started sounds from its first committed chunk on, and ends what sounded before.

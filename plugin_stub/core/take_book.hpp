@@ -25,8 +25,9 @@ public:
 
     // Takes in what the network half learned. `sounding`: the take, fallbacks included, is heard.
     void follow(bool sounding) noexcept;
-    bool reopened() noexcept;                               // a session was opened since the last call, and is open
-    void resume(int64_t position, bool sounding) noexcept;  // what is still held begins anew in it
+    bool reopened() noexcept;  // a session was opened since the last call, and is open
+    // What is still held begins anew in it; its generation, if it goes on with what sounds, else kNothing.
+    int32_t resume(int64_t position, bool sounding) noexcept;
 
     // The take last asked for waits for its release: it does not end by itself, and nothing ended it.
     bool held() const noexcept { return held_.has_value(); }

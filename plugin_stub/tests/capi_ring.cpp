@@ -88,6 +88,10 @@ EXPORTED void attacca_playback_render(void* playback, int64_t position, int64_t 
     static_cast<attacca::Playback*>(playback)->render(position, count, grid, wet);
 }
 
+EXPORTED void attacca_playback_go_on_into(void* playback, int32_t generation) {
+    static_cast<attacca::Playback*>(playback)->go_on_into(generation);
+}
+
 EXPORTED int32_t attacca_playback_sounding(void* playback) {
     return static_cast<attacca::Playback*>(playback)->sounding();
 }

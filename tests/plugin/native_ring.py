@@ -31,6 +31,7 @@ _SIGNATURES = {
     "attacca_playback_new": (c_void_p, c_void_p, c_double, c_double, c_int32),
     "attacca_playback_free": (None, c_void_p),
     "attacca_playback_render": (None, c_void_p, c_int64, c_int64, _BAR_LINES, _IS_LAUNCH, c_void_p),
+    "attacca_playback_go_on_into": (None, c_void_p, c_int32),
     "attacca_playback_sounding": (c_int32, c_void_p),
     "attacca_playback_counters": (None, c_void_p, c_void_p),
     "attacca_fifo_new": (c_void_p, c_int64, c_int32),
@@ -135,6 +136,9 @@ class NativePlayback:
             self._handle, position, count, _BAR_LINES(bar_lines), _IS_LAUNCH(grid.is_launch), wet.ctypes.data
         )
         return wet
+
+    def go_on_into(self, generation: int) -> None:
+        self._library.attacca_playback_go_on_into(self._handle, generation)
 
     @property
     def sounding(self) -> bool:

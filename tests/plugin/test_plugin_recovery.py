@@ -22,13 +22,16 @@ import pytest
 from conftest import Native
 from faulty_wire import GREETING, READY, HostilePeer, LossyProxy, framed
 from native_instance import SocketPlugin
+from native_ring import PLAYBACK_COUNTERS, NativePlayback, NativeRing, declare
 
 from attacca.bridge import protocol
 from attacca.bridge.client_config import At, HostBlock
 from attacca.bridge.endpoints import EndpointConfig
 from attacca.bridge.engine_process import EngineProcess
 from attacca.bridge.host_transport import HostConfig
+from attacca.bridge.playback import Playback
 from attacca.bridge.protocol import Trigger
+from attacca.bridge.ring import PositionRing
 from attacca.bridge.server import Server
 from attacca.bridge.virtual_host import BlockRecord, FlatOut, RealTime, Recording, VirtualHost
 from attacca.engine.fake import FakeConfig, FakeModel
@@ -341,3 +344,39 @@ def test_the_state_follows_the_take(native: Native, server: Server) -> None:
         assert plugin.state.startswith("armed for bar ")
         host.play(1.0)
         assert plugin.state == "playing"
+
+
+class BarsOf400:
+    """A playback's grid; takes enter anywhere."""
+
+    def bar_lines(self, position: int) -> tuple[int, int, int]:
+        present = position - position % 400
+        return present - 400, present, present + 400
+
+    def is_launch(self, position: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("goes_on_into", [0, 2])
+def test_a_take_in_place_of_another_enters_as_in_the_reference(native: Native, goes_on_into: int) -> None:
+    """Out of sound, out of a bridge that it goes on with, and out of silence: the same samples and counts."""
+    ring = PositionRing(capacity_samples=4000, channels=1)
+    reference = Playback(ring, sample_rate=RATE, history_s=1.0)
+    noise = np.random.default_rng(2).standard_normal((3500, 1)).astype(np.float32)
+    with (
+        NativeRing(declare(native.library), capacity_samples=4000, channels=1) as native_ring,
+        NativePlayback(native_ring, sample_rate=RATE, history_s=1.0, max_repeats=4) as ours,
+    ):
+        scenes = ((0, 400, 1, 400, 500), (1000, 1200, 2, 1500, 300), (2000, 2000, 3, 2000, 1500))
+        for at, cut, generation, start, count in scenes:
+            for player in (ring, native_ring):
+                player.cut(cut, generation)
+                player.write(start, noise[:count], committed=True, generation=generation)
+            for playback in (reference, ours):
+                playback.go_on_into(goes_on_into)
+            np.testing.assert_array_equal(
+                ours.render(at, 1000, BarsOf400()), reference.render(at, 1000, BarsOf400())
+            )
+        assert reference.counters.waiting_samples == (0 if goes_on_into else 300)
+        counted = dict(zip(PLAYBACK_COUNTERS, ours.counters(), strict=True))
+        assert counted == {name: getattr(reference.counters, name) for name in PLAYBACK_COUNTERS}
