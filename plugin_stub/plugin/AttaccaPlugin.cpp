@@ -147,7 +147,9 @@ float AttaccaPlugin::meter(uint32_t index) const {
     } else if (row.name == "underruns") {
         value = static_cast<double>(audio.underrun_callbacks.load(std::memory_order_relaxed));
     } else if (row.name == "connection") {
-        value = engine.connected.load(std::memory_order_relaxed) ? 1.0 : 0.0;
+        // A session outlives its connection for some heartbeats; an engine that is gone does not answer.
+        const bool absent = engine.absent.load(std::memory_order_relaxed);
+        value = engine.connected.load(std::memory_order_relaxed) && !absent ? 1.0 : 0.0;
     } else if (row.name == "state") {
         const bool sounding = audio.sounding.load(std::memory_order_relaxed);
         const bool armed = audio.take.load(std::memory_order_relaxed) != 0;
