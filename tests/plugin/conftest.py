@@ -1,5 +1,7 @@
-"""Builds the plugin's test libraries and programs once a run, if `make plugin` has not, and hands them out; skips where a
-tool is missing."""
+"""Builds the plugin's test libraries and programs once a run, where `make plugin` has not, and hands them out.
+
+Skips where a tool is missing.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,7 @@ def ready_build() -> Path | None:
 
 @pytest.fixture(scope="session")
 def native(ready_build: Path | None) -> Native:
-    """The folder that is already built, else that of `make plugin` brought up to date, else a build without formats."""
+    """The folder that is already built, else that of `make plugin`, up to date, else a build without formats."""
     if ready_build is not None:
         return Native(folder=ready_build)
     made = ROOT / "build" / "plugin"
