@@ -12,7 +12,7 @@ ARGS ?=
 CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plugin plugin-windows test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
+.PHONY: help demo demo-plugin plugin plugin-windows test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-realtime: $(VENV)/.dev-ready  ## a minute of the shipped model in real time
 
 test-train: $(VENV)/.train-ready  ## the tests of training and export (installs torch)
 	@$(PYTEST) -m 'train and not slow' --timeout 900 $(ARGS)
+
+demo-plugin: $(VENV)/.plugin-ready plugin  ## the same in real hosts, in real time: plugin-demo.json, .png, a WAV per host
+	@$(BIN)/python -m benchmarks.plugin_demo $(ARGS)
 
 plugin:  ## build the native plugin, all formats, into build/plugin (needs cmake, ninja, g++, DPF; see docs/plugin.md)
 	@DPF_SOURCE="$(DPF_SOURCE)" JOBS="$(JOBS)" plugin_stub/build.sh native build/plugin

@@ -16,7 +16,7 @@ from attacca.bridge.demo_measure import Marks, Trace
 from attacca.bridge.ring import Samples
 from attacca.bridge.virtual_host import Recording
 
-_PAPER, _INK, _FAINT = "#fcfbf8", "#23272e", "#c9c8c2"
+PAPER, INK, _FAINT = "#fcfbf8", "#23272e", "#c9c8c2"
 _DRY, _WET, _TRIGGER, _RTF = "#5c7a99", "#e2572b", "#8a3ffc", "#0f8b8d"
 _ENVELOPE_BINS = 2400
 _FFT_SAMPLES, _MEL_BANDS, _LOW_HZ = 2048, 128, 40.0
@@ -42,23 +42,23 @@ def draw_demo(
 
     rate = recording.sample_rate
     output, wet = recording.output, recording.wet
-    style: Any = {"font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": _FAINT, "text.color": _INK}
+    style: Any = {"font.family": "DejaVu Sans", "font.size": 9, "axes.edgecolor": _FAINT, "text.color": INK}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(12.0, 7.4), dpi=130, facecolor=_PAPER)
+        figure = Figure(figsize=(12.0, 7.4), dpi=130, facecolor=PAPER)
         FigureCanvasAgg(figure)
         rows = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1.5, 0.85, 1.25], "hspace": 0.10})
         wave, speed, spectrum = rows
         figure.subplots_adjust(left=0.06, right=0.94, top=0.86, bottom=0.07)
         seconds = len(output) / rate
         bars = _bar_lines(recording, bar_ppq)
-        _draw_wave(wave, output - wet, wet, rate)
-        _draw_speed(speed, trace, rate)
+        draw_wave(wave, output - wet, wet, rate)
+        draw_speed(speed, trace, rate)
         _draw_spectrum(spectrum, output.mean(axis=1), rate)
         for axes in rows:
-            _draw_bars(axes, bars, seconds, label=axes is wave, light=axes is spectrum)
-            _draw_marks(axes, marks, rate, label=axes is wave)
+            draw_bars(axes, bars, seconds, label=axes is wave, light=axes is spectrum)
+            draw_marks(axes, marks, rate, label=axes is wave)
         _draw_title(figure, title, measures)
-        figure.savefig(path, facecolor=_PAPER)
+        figure.savefig(path, facecolor=PAPER)
 
 
 def _bar_lines(recording: Recording, bar_ppq: Fraction) -> list[tuple[float, int]]:
@@ -82,7 +82,7 @@ def _envelope(signal: Double) -> tuple[Double, Double, Double]:
     return (np.arange(bins) + 0.5) / bins, lowest, highest
 
 
-def _draw_wave(axes: Axes, dry: Samples, wet: Samples, rate: int) -> None:
+def draw_wave(axes: Axes, dry: Samples, wet: Samples, rate: int) -> None:
     seconds = len(wet) / rate
     peak = max(float(np.abs(dry).max(initial=0.0)), float(np.abs(wet).max(initial=0.0)), 1e-6)
     for signal, colour, label in ((dry, _DRY, "what was played"), (wet, _WET, "what Attacca generated")):
@@ -91,13 +91,13 @@ def _draw_wave(axes: Axes, dry: Samples, wet: Samples, rate: int) -> None:
         axes.fill_between(at * seconds, lowest, highest, where=sounding, color=colour, linewidth=0.3, label=label)
     axes.set_ylim(-1.08, 1.08)
     axes.set_yticks([])
-    axes.set_ylabel("as heard", color=_INK)
+    axes.set_ylabel("as heard", color=INK)
     axes.legend(
         loc="lower right", ncols=2, frameon=False, bbox_to_anchor=(1.0, 1.09), borderaxespad=0.0, handlelength=1.0
     )
 
 
-def _draw_speed(axes: Axes, trace: Trace, rate: int) -> None:
+def draw_speed(axes: Axes, trace: Trace, rate: int) -> None:
     axes.set_ylabel("look-ahead, ms", color=_WET)
     if trace.lookahead:
         points = np.array(trace.lookahead, dtype=np.float64)
@@ -114,7 +114,7 @@ def _draw_speed(axes: Axes, trace: Trace, rate: int) -> None:
     right.axhline(1.0, color=_RTF, linewidth=0.7, linestyle=(0, (4, 3)))
     right.set_ylim(0, max(1.1, 1.1 * highest))
     for side in (axes, right):
-        side.tick_params(colors=_INK, length=2)
+        side.tick_params(colors=INK, length=2)
         side.spines["top"].set_visible(False)
 
 
@@ -134,9 +134,9 @@ def _draw_spectrum(axes: Axes, signal: npt.NDArray[np.floating], rate: int) -> N
     ticks = [hz for hz in (300, 1000, 3000, 10000) if hz < rate / 2]
     axes.set_yticks([float(np.interp(hz, centres, np.arange(len(centres)))) for hz in ticks])
     axes.set_yticklabels([f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks])
-    axes.set_ylabel("Hz", color=_INK)
-    axes.set_xlabel("seconds", color=_INK)
-    axes.tick_params(colors=_INK, length=2)
+    axes.set_ylabel("Hz", color=INK)
+    axes.set_xlabel("seconds", color=INK)
+    axes.tick_params(colors=INK, length=2)
 
 
 def mel_spectrogram(signal: Double, rate: int) -> tuple[Double, Double]:
@@ -160,9 +160,9 @@ def mel_spectrogram(signal: Double, rate: int) -> tuple[Double, Double]:
     return 10 * np.log10(power @ weights + 1e-10), edges[1:-1]
 
 
-def _draw_bars(axes: Axes, bars: list[tuple[float, int]], seconds: float, *, label: bool, light: bool) -> None:
+def draw_bars(axes: Axes, bars: list[tuple[float, int]], seconds: float, *, label: bool, light: bool) -> None:
     axes.set_xlim(0.0, seconds)
-    axes.set_facecolor(_PAPER)
+    axes.set_facecolor(PAPER)
     for at, number in bars:
         axes.axvline(
             at, color="white" if light else _FAINT, linewidth=0.7, alpha=0.45 if light else 1.0, zorder=0.5
@@ -181,11 +181,11 @@ def _draw_bars(axes: Axes, bars: list[tuple[float, int]], seconds: float, *, lab
         axes.spines[side].set_visible(False)
 
 
-def _draw_marks(axes: Axes, marks: Marks, rate: int, *, label: bool) -> None:
+def draw_marks(axes: Axes, marks: Marks, rate: int, *, label: bool) -> None:
     entries = (
         (marks.trigger, _TRIGGER, "note on", "right"),
         (marks.start, _WET, "start: on the bar line", "left"),
-        (marks.release, _INK, "note off", "left"),
+        (marks.release, INK, "note off", "left"),
     )
     for position, colour, text, side in entries:
         if position is None:
@@ -205,8 +205,8 @@ def _draw_marks(axes: Axes, marks: Marks, rate: int, *, label: bool) -> None:
 
 
 def _draw_title(figure: Any, title: str, measures: dict[str, Any]) -> None:
-    figure.text(0.06, 0.955, "Attacca", fontsize=19, fontweight="bold", color=_INK, va="center")
-    figure.text(0.162, 0.952, f"goes straight on: {title}", fontsize=11.5, color=_INK, va="center")
+    figure.text(0.06, 0.955, "Attacca", fontsize=19, fontweight="bold", color=INK, va="center")
+    figure.text(0.162, 0.952, f"goes straight on: {title}", fontsize=11.5, color=INK, va="center")
     rtf, underruns = measures["rtf"], measures["underruns"]
     facts = [
         f"start error {measures['start_error_samples']} samples",

@@ -28,7 +28,7 @@ class EngineProcess:
 
     def __init__(self, arguments: Sequence[str], *, timeout_s: float = 60.0) -> None:
         """`arguments`: further flags of `attacca serve`."""
-        self.address = ""
+        self.address = self.publish = ""
         self._command = [
             *(sys.executable, "-m", "attacca.bridge.cli", "serve"),
             *("--address", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*", "--osc-port", "0"),
@@ -102,7 +102,8 @@ class EngineProcess:
         """Reader thread: the ready line, then whatever comes, so that the pipe never fills."""
         for line in stdout or ():
             if line.startswith(_READY):
-                self.address = str(json.loads(line.removeprefix(_READY))["address"])
+                told = json.loads(line.removeprefix(_READY))
+                self.address, self.publish = str(told["address"]), str(told["publish"])
                 self._ready.set()
         if self._process is not None:
             self._process.wait()

@@ -1,7 +1,8 @@
 """DawDreamer as a host, in a process of its own: a VST3 rendered along a tempo curve, paced or as fast as it goes.
 
 DawDreamer is always in 4/4 from bar 0 and never says that it renders offline. It is paced by a plugin of our own
-in front (plugin_stub/tests/pacer), which sleeps until each block is due. Run as a script; prints one JSON line.
+in front (plugin_stub/tests/pacer), which sleeps until each block is due. Run as a script; prints "rendering" when
+it begins, and one JSON line at the end.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def main() -> None:
         pacer = engine.make_plugin_processor("pacer", str(options.pacer))
         graph = [(source, []), (pacer, ["input"]), (plugin, ["pacer"])]
     engine.load_graph(graph)
+    print("rendering", flush=True)
     began = time.perf_counter()
     engine.render(options.seconds)
     rendered_s = time.perf_counter() - began
