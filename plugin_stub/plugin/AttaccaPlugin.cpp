@@ -16,6 +16,10 @@ namespace protocol = attacca::protocol;
 constexpr const char* kStateKey = "attacca";
 constexpr const char* kOfflineVariable = "ATTACCA_OFFLINE";  // for renderers that do not say that they are offline
 constexpr double kLeastRing_s = 20.0;
+constexpr uint32_t kTrigger = static_cast<uint32_t>(protocol::parameter_index("trigger"));
+constexpr uint32_t kMostChanges = 8;  // of the trigger in one block; even, so that its sense stays
+
+bool is_on(float value) { return value > 0.5f; }
 
 bool says_offline() {
     const char* value = std::getenv(kOfflineVariable);
@@ -123,14 +127,39 @@ float AttaccaPlugin::getParameterValue(uint32_t index) const {
     return index < kCount ? meter(index - kFirstMeter) : 0.0f;
 }
 
+// Any thread; run() hands on what changed.
 void AttaccaPlugin::setParameterValue(uint32_t index, float value) {
     if (index >= values_.size()) return;
-    values_[index].store(value, std::memory_order_relaxed);
-    if (!instance_) return;
-    if (index == kBypass) {
-        instance_->set_bypass(value > 0.5f);
-    } else {
-        instance_->set_parameter(static_cast<int32_t>(index), value);
+    const float before = values_[index].exchange(value, std::memory_order_relaxed);
+    if (index == kTrigger && is_on(before) != is_on(value)) trigger_changes_.fetch_add(1, std::memory_order_release);
+}
+
+void AttaccaPlugin::follow_parameters() {
+    for (uint32_t i = 0; i <= kParameters; ++i) {
+        const float value = values_[i].load(std::memory_order_relaxed);
+        if (i == kTrigger || value == given_[i]) continue;
+        given_[i] = value;
+        if (i == kBypass) {
+            instance_->set_bypass(is_on(value));
+        } else {
+            instance_->set_parameter(static_cast<int32_t>(i), value);
+        }
+    }
+    follow_trigger();
+}
+
+// On and off again within one block is a take begun and released. What a state brings starts nothing.
+void AttaccaPlugin::follow_trigger() {
+    const bool loaded = loaded_.exchange(false, std::memory_order_acquire);
+    uint32_t changes = trigger_changes_.exchange(0, std::memory_order_acquire);
+    const bool on = is_on(values_[kTrigger].load(std::memory_order_relaxed));
+    if (loaded && changes > 0) {
+        instance_->restore_parameter(static_cast<int32_t>(kTrigger), on);
+        return;
+    }
+    if (changes > kMostChanges) changes = kMostChanges + changes % 2;
+    for (; changes > 0; --changes) {
+        instance_->set_parameter(static_cast<int32_t>(kTrigger), changes % 2 == 1 ? on : !on);
     }
 }
 
@@ -173,7 +202,9 @@ String AttaccaPlugin::getState(const char*) const {
 
 // An address or model takes effect when the host activates the plugin next: projects are loaded before that.
 void AttaccaPlugin::setState(const char* key, const char* value) {
-    if (std::strcmp(key, kStateKey) == 0) saved_ = attacca::SavedState::parse(value);
+    if (std::strcmp(key, kStateKey) != 0) return;
+    saved_ = attacca::SavedState::parse(value);
+    loaded_.store(true, std::memory_order_release);
 }
 
 void AttaccaPlugin::activate() {
@@ -192,8 +223,14 @@ void AttaccaPlugin::activate() {
         instance_.reset();
         return;
     }
-    for (uint32_t i = 0; i < kParameters; ++i) instance_->set_parameter(static_cast<int32_t>(i), values_[i]);
-    instance_->set_bypass(values_[kBypass] > 0.5f);
+    trigger_changes_ = 0;
+    loaded_ = false;
+    for (uint32_t i = 0; i < kParameters; ++i) {
+        given_[i] = values_[i];
+        instance_->restore_parameter(static_cast<int32_t>(i), given_[i]);
+    }
+    given_[kBypass] = values_[kBypass];
+    instance_->set_bypass(is_on(given_[kBypass]));
     instance_->start();
 }
 
@@ -207,6 +244,7 @@ void AttaccaPlugin::run(const float** inputs, float** outputs, uint32_t frames, 
                 std::memmove(outputs[channel], inputs[channel], sizeof(float) * frames);
         return;
     }
+    follow_parameters();
     const bool offline = offline_;
     uint32_t count = 0;
     for (uint32_t i = 0; i < event_count && count < kMaxEvents; ++i) {

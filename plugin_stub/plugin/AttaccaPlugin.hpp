@@ -34,7 +34,7 @@ protected:
     const char* getMaker() const override { return "Attacca"; }
     const char* getHomePage() const override { return "https://github.com/attacca/attacca"; }
     const char* getLicense() const override { return "Apache-2.0"; }
-    uint32_t getVersion() const override { return d_version(0, 2, 0); }
+    uint32_t getVersion() const override { return d_version(ATTACCA_VERSION_NUMBERS); }
     int64_t getUniqueId() const override {
         return d_cconst('A', 't', ATTACCA_INSTRUMENT ? 'I' : 'F', ATTACCA_INSTRUMENT ? 'n' : 'x');
     }
@@ -56,8 +56,13 @@ private:
     static constexpr uint32_t kMaxEvents = 1024;  // of a block; more are dropped, the last
 
     float meter(uint32_t index) const;
+    void follow_parameters();
+    void follow_trigger();
 
     std::array<std::atomic<float>, kParameters + 1> values_;
+    std::atomic<uint32_t> trigger_changes_{0};    // from off to on or back since the last block
+    std::atomic<bool> loaded_{false};             // a state, since the last block: its values come after it
+    std::array<float, kParameters + 1> given_{};  // run(): what the instance has of `values_`
     std::array<attacca::MidiEvent, kMaxEvents> events_{};
     std::unique_ptr<attacca::Instance> instance_;
     attacca::HostDialect dialect_;

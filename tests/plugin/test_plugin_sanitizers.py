@@ -1,5 +1,5 @@
-"""Ring, time, wire link and the whole plugin under ThreadSanitizer and AddressSanitizer with UBSan, against good and
-bad peers. The programs (plugin_stub/tests/programs) are built for it, once for each sanitizer."""
+"""Ring, time, wire link and the whole plugin under ThreadSanitizer, AddressSanitizer and UBSan: with an engine,
+with bad peers. The programs (plugin_stub/tests/programs) are built for it, once for each sanitizer."""
 
 from __future__ import annotations
 
