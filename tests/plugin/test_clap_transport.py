@@ -20,7 +20,7 @@ from stream_places import FADE_S, check_places, fades, offline, spans
 pytestmark = pytest.mark.plugin
 
 RATE = 48000
-LENGTH = 132_000
+LENGTH = 120_000
 NOTE = 1000
 BAR = 96_000  # 4/4 at 120 BPM from ppq 0 on
 QUARTER = 24_000
@@ -33,7 +33,7 @@ class Bench:
     clap: Path
 
     def script(
-        self, *, blocks: Sequence[int] | str = (512,), length: int = LENGTH, ppq: Fraction | int = 0
+        self, *, blocks: Sequence[int] | str = (1024,), length: int = LENGTH, ppq: Fraction | int = 0
     ) -> Script:
         """A note in the first bar, the transport rolling at 120 BPM in 4/4."""
         script = offline(Script(plugin=self.clap, rate=RATE, length=length, blocks=blocks))
@@ -70,7 +70,7 @@ ARMED: dict[str, tuple[Change, Fraction]] = {
 @pytest.mark.parametrize("name", ARMED)
 def test_an_armed_take_starts_on_the_bar_line_of_the_changed_transport(bench: Bench, name: str) -> None:
     change, launch = ARMED[name]
-    starts = check_places(played := bench.run(change(bench.script())), RATE)
+    starts = check_places(played := bench.run(change(bench.script(length=115_000))), RATE)
     if launch < 0:  # stopping ends what waits
         assert starts == [] and played.value("state") == 0
         return
@@ -141,7 +141,7 @@ def test_a_take_armed_before_a_tempo_ramp_starts_on_the_ramps_bar_line(
 def test_a_tempo_ramp_under_a_sounding_take_leaves_every_sample_in_its_place(bench: Bench) -> None:
     played = bench.run(bench.script(length=150_000).at(110_000, "ramp", 150, 24_000))
     assert check_places(played, RATE) == [BAR]
-    assert all(start >= 110_000 and stop <= 134_000 + 512 + FADE_S * RATE for start, stop in fades(played))
+    assert all(start >= 110_000 and stop <= 134_000 + 1024 + FADE_S * RATE for start, stop in fades(played))
     assert played.audio[-1, 0] == 149_999
 
 
