@@ -32,6 +32,7 @@ from attacca.bridge.cli_options import (
     Threads,
     TopK,
 )
+from attacca.bridge.cli_plugin import plugin_app
 from attacca.bridge.config import ROWS, Effective, resolve
 
 _PLAY, _MODELS, _LOOK = "Play", "Models and speed", "Look around"
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(plugin_app, name="plugin", rich_help_panel=_PLAY)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 
 

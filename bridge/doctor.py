@@ -85,6 +85,7 @@ def examine(effective: Effective) -> list[Finding]:
             ]
         ),
         check_devices,
+        check_plugin,
         check_training_tools,
         lambda: check_configuration(effective),
     )
@@ -219,6 +220,31 @@ def check_devices() -> list[Finding]:
         found = ", ".join(devices[:4]) + (" ..." if len(devices) > 4 else "") if devices else problem
         findings.append(Finding(area="devices", name=name, verdict=verdict, found=found, remedy=remedy))
     return findings
+
+
+def check_plugin() -> list[Finding]:
+    """Whether the native plugin is installed for this user, and where it looks for the engine."""
+    from attacca.bridge import plugin_address, plugin_files
+
+    try:
+        rows = plugin_files.survey(plugin_files.build_folder(), plugin_files.places())
+        connection = plugin_address.current()
+    except (ValueError, OSError) as error:
+        remedy = "only for DAWs: docs/plugin.md"
+        return [Finding(area="plugin", name="files", verdict=Verdict.LACK, found=str(error), remedy=remedy)]
+    there = [row for row in rows if row.version]
+    stale = [row for row in there if row.state == "differs"]
+    verdict = Verdict.LACK if not there else Verdict.WARN if stale else Verdict.OK
+    found = ", ".join(f"{row.name}.{row.format} {row.version}" for row in there) or "not installed"
+    remedy = "" if verdict is Verdict.OK else "only for DAWs: make plugin, then attacca plugin install"
+    if stale:
+        remedy = "not what was built last: attacca plugin install"
+    return [
+        Finding(area="plugin", name="files", verdict=verdict, found=found, remedy=remedy),
+        Finding(
+            area="plugin", name="engine", verdict=Verdict.OK, found=f"{connection.address} ({connection.origin})"
+        ),
+    ]
 
 
 def check_training_tools() -> list[Finding]:

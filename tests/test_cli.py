@@ -38,9 +38,10 @@ def attacca(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 COMMANDS = [
     *(
         [name]
-        for name in ("demo", "serve", "continue", "bench", "patterns", "doctor", "config", "version", "models")
+        for name in ("demo", "serve", "continue", "bench", "patterns", "doctor", "config", "version", "models", "plugin")
     ),
     *(["models", name] for name in ("list", "verify", "show")),
+    *(["plugin", name] for name in ("install", "where", "uninstall", "connect")),
 ]
 
 
