@@ -104,7 +104,8 @@ def _first_command(args: list[str]) -> int:
 
 
 def _missing_module(name: str) -> str:
-    extras = {"matplotlib": "demo", "rtmidi": "live", "sounddevice": "live", "torch": "train", "onnx": "train"}
+    extras = {"matplotlib": "demo", "rtmidi": "live", "sounddevice": "live"}
+    extras |= dict.fromkeys(("torch", "onnx", "librosa", "scipy"), "train")
     top = name.split(".", maxsplit=1)[0]
     if top in extras:
         return f"{top} is not installed; install it with: pip install 'attacca[{extras[top]}]'"

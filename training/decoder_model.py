@@ -15,7 +15,8 @@ which reads the weights by name:
 | layers.N.ffn_out.weight | [d, f] | |
 | heads | [K, d, V] | logits of codebook k = norm(x) @ heads[k] |
 
-Rotary positions are timesteps (head dim 64, base 10000, split halves); attention scale is 1 / 8.
+Rotary positions are timesteps (head dim 64, base 10000, split halves); attention scale is 1 / 8; a bundle's heads
+of another width turn and scale by theirs.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from attacca.training.layout import Layout
 HEAD_DIM = 64
 ROTARY_BASE = 10000.0
 NORM_EPS = 1e-5
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (scaled), k, v [B, H, L, 64] -> [B, H, L, 64]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (scaled), k, v [B, H, L, head_dim] -> the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +54,17 @@ class DecoderConfig:
     window_frames: int
 
     def __post_init__(self) -> None:
-        if self.dim != self.heads * HEAD_DIM:
-            raise ValueError(f"dim is {self.dim}, must be heads * {HEAD_DIM} = {self.heads * HEAD_DIM}")
+        if self.heads < 1 or self.dim % (8 * self.heads):
+            raise ValueError(f"dim is {self.dim}, must be heads = {self.heads} times a multiple of 8")
         for name in ("codebook_size", "layers", "ffn_dim", "cond_width", "window_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
         self.make_pattern()
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head: HEAD_DIM in what `sized` makes, another in bundles from elsewhere."""
+        return self.dim // self.heads
 
     def make_pattern(self) -> Pattern:
         """The codebook pattern, validated."""
@@ -93,7 +99,7 @@ class Layer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         dim, ffn = config.dim, config.ffn_dim
-        self.heads = config.heads
+        self.heads, self.head_dim = config.heads, config.head_dim
         self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -101,19 +107,19 @@ class Layer(nn.Module):
         self.ffn_out = nn.Linear(ffn, dim, bias=False)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        """x [B, L, d]; rotary: cos, sin [L or B x L, 32]."""
+        """x [B, L, d]; rotary: cos, sin [L or B x L, head_dim / 2]."""
         batch, rows, dim = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, rows, 3, self.heads, HEAD_DIM)
+        qkv = self.qkv(self.norm1(x)).view(batch, rows, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = attend(rotate(q, rotary) * HEAD_DIM**-0.5, rotate(k, rotary), v)
+        mixed = attend(rotate(q, rotary) * self.head_dim**-0.5, rotate(k, rotary), v)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, rows, dim))
         a, b = self.ffn_in(self.norm2(x)).chunk(2, dim=-1)
         return x + self.ffn_out(F.silu(a) * b)
 
 
-def rotary_table(timestep: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin [..., 32] of integer timesteps, in float64 first: takes are long."""
-    half = HEAD_DIM // 2
+def rotary_table(timestep: Tensor, head_dim: int = HEAD_DIM) -> tuple[Tensor, Tensor]:
+    """cos and sin [..., head_dim / 2] of integer timesteps, in float64 first: takes are long."""
+    half = head_dim // 2
     exponent = torch.arange(half, dtype=torch.float64, device=timestep.device) / half
     angle = timestep[..., None].to(torch.float64) * ROTARY_BASE**-exponent
     return angle.cos().float(), angle.sin().float()
@@ -154,7 +160,7 @@ class Decoder(nn.Module):
 
     def trunk(self, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
         """Rows [B, L, d] at timesteps [L] -> normed outputs [B, L, d]."""
-        rotary = rotary_table(timestep)
+        rotary = rotary_table(timestep, self.config.head_dim)
         for layer in self.layers:
             x = layer(x, rotary, attend)
         return self.norm(x)
@@ -198,7 +204,7 @@ class LayoutTensors:
         self.target_timesteps = [torch.from_numpy(times).to(device) for times in layout.target_timesteps]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Softmax over both parts at once; q is scaled. [B, H, L, 64] each."""
+        """Softmax over both parts at once; q is scaled. [B, H, L, head_dim] each."""
         memory = self.num_memory
         kept_k, kept_v = k[:, :, :memory], v[:, :, :memory]
         scores = q @ kept_k.transpose(-1, -2) + self.memory_bias
