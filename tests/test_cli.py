@@ -38,9 +38,10 @@ def attacca(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 COMMANDS = [
     *(
         [name]
-        for name in ("demo", "serve", "continue", "bench", "patterns", "doctor", "config", "version", "models", "plugin")
+        for name in ("demo", "serve", "continue", "bench", "patterns", "doctor", "config", "version", "models")
     ),
     *(["models", name] for name in ("list", "verify", "show")),
+    ["plugin"],
     *(["plugin", name] for name in ("install", "where", "uninstall", "connect")),
 ]
 
