@@ -8,6 +8,7 @@ render in a process of its own (dawdreamer_host.py).
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Formats
+from conftest import Formats, Native
 from host_process import run_host
 from index_engine import RATES, IndexEngine
 from parameter_rows import EXPECTED, normalised, seen
@@ -27,7 +28,7 @@ from attacca.bridge.params import METERS
 
 pytestmark = pytest.mark.plugin
 
-BLOCKS = (127, 480, 1024, 2048)  # each waits for the engine: tiny ones take minutes
+BLOCKS, SMALL_BLOCKS = (480, 1000, 1024, 2048), (64, 127)  # each waits for the engine: small ones take minutes
 HEARD_S = 0.05
 LINE_BEATS = 4  # the first bar line after the start
 NOTE = "24:{}:64"
@@ -79,20 +80,35 @@ def bar_line(tempo: list[tuple[int, float]], rate: int, block: int, *, ramp: boo
         at += block
 
 
+def check_start(formats: Formats, engine: IndexEngine, folder: Path, bpm: str, rate: int, block: int) -> None:
+    """A note a tenth of a beat before the first bar line starts a take there, every sample in its place."""
+    exact = Fraction(60 * rate * LINE_BEATS) / Fraction(bpm)
+    seconds = float(exact / rate) + HEARD_S
+    words = ("--rate", rate, "--block", block, "--bpm", bpm, "--seconds", seconds, *MIX, "--note", NOTE.format(3.9))
+    audio, report = render(formats, folder, engine.address(rate), *words)
+    off = start_of(audio) - exact
+    assert abs(off) <= Fraction(1, 2), f"{bpm} {rate} {block}: {float(off):.3f} samples off"
+    check_places(audio)
+    assert report["latency_samples"] == 0
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_takes_start_on_the_bar_line(formats: Formats, engine: IndexEngine, rate: int, tmp_path: Path) -> None:
     """Every two of tempo, rate and block size meet at least once."""
-    for bpm, at_rate, block in pairwise(TEMPI, RATES, BLOCKS):  # type: ignore[misc]
-        if at_rate != rate:
-            continue
-        exact = Fraction(60 * rate * LINE_BEATS) / Fraction(bpm)  # type: ignore[arg-type]
-        seconds = float(exact / rate) + HEARD_S
-        words = ("--rate", rate, "--block", block, "--bpm", bpm, "--seconds", seconds, *MIX)
-        audio, report = render(formats, tmp_path, engine.address(rate), *words, "--note", NOTE.format(3.9))
-        off = start_of(audio) - exact
-        assert abs(off) <= Fraction(1, 2), f"{bpm} {rate} {block}: {float(off):.3f} samples off"
-        check_places(audio)
-        assert report["latency_samples"] == 0
+    rows: Any = pairwise(TEMPI, RATES, BLOCKS)
+    for bpm, at_rate, block in rows:
+        if at_rate == rate:
+            check_start(formats, engine, tmp_path, bpm, rate, block)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("rate", RATES)
+def test_takes_start_on_the_bar_line_in_small_and_odd_blocks(
+    formats: Formats, engine: IndexEngine, rate: int, tmp_path: Path
+) -> None:
+    for bpm, block in itertools.product(TEMPI, SMALL_BLOCKS):
+        check_start(formats, engine, tmp_path, bpm, rate, block)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +123,7 @@ def test_takes_start_on_the_bar_line_along_a_tempo_curve(
     ramp: bool,
     tmp_path: Path,
 ) -> None:
-    """The note comes before the tempo changes, half a bar ahead."""
+    """A note half a bar before the bar line, so before the tempo changes."""
     exact = bar_line(tempo, 48000, 512, ramp=ramp)
     words = ("--bpm", curve, "--seconds", float(exact / 48000) + HEARD_S, *MIX, "--note", NOTE.format(1.5))
     audio, _ = render(formats, tmp_path, engine.address(48000), *words)
@@ -174,7 +190,7 @@ def music(folder: Path) -> list[object]:
     return ["--input", folder / "in.raw", "--note", NOTE.format(6.5)]
 
 
-def test_a_real_engine_along_a_tempo_curve(formats: Formats, native: Any, tmp_path: Path) -> None:
+def test_a_real_engine_along_a_tempo_curve(formats: Formats, native: Native, tmp_path: Path) -> None:
     """Paced; then offline, twice with one seed: the same samples. The tempo changes after the take has begun."""
     words = [*music(tmp_path), "--bpm", "0:120,10:126", *MIX, "--set", f"Seed={normalised('Seed', 7)}"]
     pacer = native.folder / "pacer" / "AttaccaPacer.vst3"

@@ -6,6 +6,7 @@ Every test in a fresh process (pedalboard_host.py). pedalboard renders offline a
 from __future__ import annotations
 
 import base64
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def engine() -> Iterator[IndexEngine]:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_it_loads_quickly_and_says_what_it_is(formats: Formats, name: str) -> None:
     reports = [run(variant_of(formats, name), "load") for _ in range(LOADS)]
-    assert min(report["load_s"] for report in reports) < MOST_LOAD_S  # the others: what else the machine does
+    assert statistics.median(report["load_s"] for report in reports) < MOST_LOAD_S
     for report in reports:
         assert report["name"] == ("Attacca" if name == "effect" else "Attacca Instrument")
         assert report["latency_samples"] == 0
