@@ -110,6 +110,9 @@ std::string Run::perform(const Action& action) {
             return plugin_.save(action.text);
         case Kind::load:
             return plugin_.load(action.text);
+        case Kind::try_load:
+            plugin_.load(action.text);
+            return "";
         case Kind::reset:
             on_audio([this] { plugin_.instance()->reset(plugin_.instance()); });
             return "";

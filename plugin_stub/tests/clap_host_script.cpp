@@ -89,6 +89,7 @@ const std::map<std::string, Shape>& shapes() {
         {"flush", {Kind::flush, "sv"}},  // a parameter by params.flush, no block
         {"save", {Kind::save, "s"}},     // state to a file
         {"load", {Kind::load, "s"}},
+        {"try_load", {Kind::try_load, "s"}},  // the plugin may refuse it
         {"reset", {Kind::reset, ""}},
         {"deactivate", {Kind::deactivate, ""}},
         {"activate", {Kind::activate, "n"}},  // sample rate; 0: as it was

@@ -31,6 +31,7 @@ enum class Kind {
     flush,
     save,
     load,
+    try_load,
     reset,
     deactivate,
     activate,
