@@ -86,12 +86,16 @@ def lines_of(run: Watched) -> list[Fraction]:
 
 
 def killed_and_frozen(
-    host: ClapHost, clap: Path, engine: Engine, *, seconds: float = 9.2, seed: int = -1
+    host: ClapHost, clap: Path, engine: Engine, *, seconds: float = 9.2, seed: int = -1, heard: Path | None = None
 ) -> tuple[Watched, list[int]]:
     """kill -9 in the second bar, a new engine at once; later nothing for three seconds.
 
     The run, and the positions at which the engine was back. `seed`: of the takes; -1: the engine chooses.
+    `heard`: the plugin's input, float32 [n, 2]; silence if there is none.
     """
     deeds = {at(KILLED_S): engine.restart, at(FROZEN_S): engine.freeze, at(THAWED_S): engine.thaw}
-    run = watch(host, script_of(clap, seconds).at(0, "flush", "seed", seed), deeds)
+    script = script_of(clap, seconds).at(0, "flush", "seed", seed)
+    if heard is not None:
+        script.set("input", "raw", heard)
+    run = watch(host, script, deeds)
     return run, [run.position_at(time_s) for time_s in engine.returned[1:]]
