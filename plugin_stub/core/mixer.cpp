@@ -10,7 +10,8 @@ namespace {
 constexpr int kMostChannels = 8;
 
 double moved(double start, double target, double step, int64_t index) noexcept {
-    const double gain = start + step * static_cast<double>(index + 1);
+    const double by = step * static_cast<double>(index + 1);  // a statement: never fused with the sum
+    const double gain = start + by;
     return step > 0.0 ? std::min(gain, target) : std::max(gain, target);
 }
 

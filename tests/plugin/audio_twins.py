@@ -190,6 +190,7 @@ def drawn(chance: np.random.Generator, count: int) -> list[tuple[Any, ...]]:
             ("host_does", Play()),
             ("session", bool(chance.random() < 0.8)),
             pick(("end", pick(0, 1), pick(0, 1), ahead), ("engine_take", pick(0, 1), pick(0, 1), ahead)),
+            ("end", 1, 0, abs(ahead)),
             ("bypass", pick(True, False)),
             ("go_offline", pick(True, False)),
             ("settle",),

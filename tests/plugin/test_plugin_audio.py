@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from audio_twins import ACTIONS, CHANNEL_OF, KEYS, RING_S, TURNED, Twins, drawn
@@ -9,6 +11,8 @@ from conftest import Native
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from native_audio import NativeAudio
+
+from attacca.bridge.host_transport import Play, Seek, Stop, Tempo
 
 pytestmark = pytest.mark.plugin
 
@@ -73,6 +77,42 @@ def test_any_script_as_the_reference(
     native: Native, rate: int, channels: int, bpm: str, meter: tuple[int, int], script: list
 ) -> None:
     run(native, rate, channels, bpm, meter, script)
+
+
+UP, DOWN = ("midi", 3, b"\x80\x18\x00"), ("midi", 3, b"\x90\x18\x64")
+ON_BARS = [("parameter", "quantum", 0.625), ("parameter", "release_quantized", 1.0)]
+SOUNDS = [DOWN, ("block", 500), ("feed", 2.0, False), *[("block", 500)] * 10]  # at 480 BPM a bar is half a second
+SCENES = {
+    "stopped while held, then a new session": [
+        *SOUNDS, ("host_does", Stop()), ("block", 500), ("session", True), ("block", 500), ("host_does", Play()),
+        *[("block", 500)] * 3,
+    ],
+    "a session lost and found under a held take": [
+        *SOUNDS, ("session", False), *[("block", 2000)] * 12, ("session", True), ("block", 500),
+        ("feed", 0.5, True),
+        *[("block", 500)] * 8,
+    ],
+    "a take of the engine's while ours waits for its end": [
+        *ON_BARS, *SOUNDS, UP, ("block", 500), ("engine_take", 0, 0, 100), ("block", 500), ("feed", 0.5, False),
+        *[("block", 500)] * 4,
+    ],
+    "a tempo change while a take waits for its end": [
+        *ON_BARS, *SOUNDS, UP, ("block", 500), ("host_does", Tempo(bpm=Fraction(97))), *[("block", 1500)] * 12,
+    ],
+    "an armed take moves with a seek": [
+        *ON_BARS, DOWN, ("block", 500), ("host_does", Seek(ppq=Fraction(801, 100))), ("block", 500),
+        ("feed", 1.0, False), *[("block", 500)] * 10,
+    ],
+    "offline, a wait for what does not come": [
+        ("go_offline", True), DOWN, ("block", 500), ("settle",), ("block", 500), ("feed", 1.0, False),
+        *[("settle",), ("block", 500)] * 8,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_scenes_as_the_reference(native: Native, name: str) -> None:
+    assert run(native, 8000, 2, "480", (4, 4), SCENES[name]).dues, "nothing was ever due"
 
 
 def long_run(native: Native, seed: int, count: int) -> Twins:
