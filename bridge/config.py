@@ -18,9 +18,8 @@ from typing import Any
 
 PREFIX = "ATTACCA_"
 CONFIG_VARIABLE = "ATTACCA_CONFIG"  # names the TOML file, as --config does
-_OTHER_VARIABLES = frozenset(
-    {CONFIG_VARIABLE, "ATTACCA_MODELS"}
-)  # the latter: folders of bundles (engine/bundle.py)
+# Not settings: folders of bundles (engine/bundle.py), and what the native plugin reads (bridge/plugin_address.py).
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "ATTACCA_MODELS", "ATTACCA_ENGINE", "ATTACCA_OFFLINE"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attacca.bridge import doctor, plugin_address, plugin_files
+from attacca.bridge import config, doctor, plugin_address, plugin_files
 from attacca.bridge.cli import app
 from attacca.bridge.plugin_address import AddressError
 from attacca.bridge.plugin_files import PluginFilesError
@@ -254,6 +254,15 @@ def test_what_no_plugin_could_use_is_refused(attacca: Run, home: Path, address: 
 @pytest.mark.parametrize("address", ["tcp://[::1]:9123", "tcp://[fe80::1%eth0]:1", "tcp://my-gpu.lan:65535"])
 def test_addresses_that_plugins_take(address: str) -> None:
     assert plugin_address.checked(f" {address}\n") == address
+
+
+def test_the_plugins_variables_do_not_stop_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set for a whole desktop they reach `attacca serve` too, which refuses variables that it does not know."""
+    for variable in ("ATTACCA_ENGINE", "ATTACCA_OFFLINE"):
+        source = (ROOT / "plugin_stub" / "plugin").glob("*.[ch]pp")
+        assert any(f'"{variable}"' in file.read_text() for file in source)
+        monkeypatch.setenv(variable, "1")
+    assert config.resolve({}, file=None).settings.address == "tcp://127.0.0.1:9123"
 
 
 def test_one_thing_at_a_time(attacca: Run) -> None:
