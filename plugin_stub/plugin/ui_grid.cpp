@@ -49,8 +49,8 @@ bool BarGrid::observe(const BarLaw& law) {
     newest_ = (newest_ + 1) % kSpans;
     count_ = backwards ? 1 : std::min(count_ + 1, kSpans);
     spans_[newest_].law = law;
-    spans_[newest_].from_samples = backwards ? -std::numeric_limits<double>::infinity()
-                                             : static_cast<double>(candidate_.position_samples);
+    spans_[newest_].from_samples =
+        backwards ? -std::numeric_limits<double>::infinity() : static_cast<double>(candidate_.position_samples);
     return true;
 }
 

@@ -1,6 +1,6 @@
 // Hands: what pointer and wheel do to the controls. Between the window's events and the host's parameters; no plugin
-// format in it. Every change is framed by begin and end, so that hosts record it. Nothing jumps: a slider is drawn along
-// from where it stands. Thread: main.
+// format in it. Every change is framed by begin and end, so that hosts record it. Nothing jumps: a slider is drawn
+// along from where it stands. Thread: main.
 #pragma once
 
 #include "ui_layout.hpp"

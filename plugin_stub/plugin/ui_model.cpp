@@ -9,11 +9,11 @@
 namespace attacca::ui {
 namespace {
 
-constexpr double kStalled_s = 0.35;   // without a callback for so long, the host does not run the plugin
-constexpr double kSnap_s = 0.25;      // the shown position is moved at once if it is further off
-constexpr double kFollow_s = 0.3;     // time constant of drawing it near
-constexpr double kStretch_s = 0.25;   // and of the picture's span
-constexpr float kHeard = 0.001f;      // -60 dB: below is silence to the eye
+constexpr double kStalled_s = 0.35;  // without a callback for so long, the host does not run the plugin
+constexpr double kSnap_s = 0.25;     // the shown position is moved at once if it is further off
+constexpr double kFollow_s = 0.3;    // time constant of drawing it near
+constexpr double kStretch_s = 0.25;  // and of the picture's span
+constexpr float kHeard = 0.001f;     // -60 dB: below is silence to the eye
 constexpr uint64_t kFnvBasis = 14695981039346656037u, kFnvPrime = 1099511628211u;
 
 template <class T>
@@ -204,7 +204,8 @@ double UiModel::underrun_heat() const { return std::clamp(1.0 - (now_s_ - underr
 uint64_t UiModel::picture(double px_per_sample) const {
     Digest digest;
     const auto slots_back = static_cast<int64_t>(span_samples_ / static_cast<double>(slot_samples_));
-    const bool scrolls = running_ && (reading_.law.playing || reading_.take != 0 || loud_slot_ >= peaks_seen_ - slots_back);
+    const bool scrolls =
+        running_ && (reading_.law.playing || reading_.take != 0 || loud_slot_ >= peaks_seen_ - slots_back);
     digest.add(scrolls ? shown_samples_ * px_per_sample : 0.0, 0.5);
     digest.add(span_samples_ * px_per_sample, 0.5);
     digest.add(words_.headline.data());

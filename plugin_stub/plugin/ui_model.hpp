@@ -1,6 +1,6 @@
 // UiModel: all that the plugin window shows, copied from meters and parameters each idle, with its short memory (takes,
-// histories, levels, fading). Between Instance's meters and the drawing; no plugin format and no graphics in it, so that
-// it is tested as it is. Memory is fixed. Thread: main.
+// histories, levels, fading). Between Instance's meters and the drawing; no plugin format and no graphics in it, so
+// that it is tested as it is. Memory is fixed. Thread: main.
 #pragma once
 
 #include <array>
@@ -65,8 +65,8 @@ public:
     // Changes whenever the picture does (at `pixels_per_s` of scrolling): no change, no repaint.
     uint64_t picture(double px_per_sample) const;
 
-    bool sighted() const { return sighted_; }          // the last update had access to the instance
-    bool running() const { return running_; }          // the host calls the plugin
+    bool sighted() const { return sighted_; }                   // the last update had access to the instance
+    bool running() const { return running_; }                   // the host calls the plugin
     double position_samples() const { return shown_samples_; }  // present, moving evenly between callbacks
     double span_samples() const { return span_samples_; }       // of the whole picture
     const Reading& reading() const { return reading_; }

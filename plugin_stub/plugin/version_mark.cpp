@@ -1,4 +1,5 @@
-// The version as text that stands in every built file and can be found there without loading it: `attacca plugin where` does.
+// The version as text that stands in every built file and can be found there without loading it: `attacca plugin where`
+// does.
 extern "C" {
 extern const char attacca_version_mark[];
 #if defined(__GNUC__)
