@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,31 @@ def back_after(spans: Sequence[Span], position: int) -> int:
     return next(max(s.start, position) for s in spans if s.rung == COMMITTED and s.stop > position)
 
 
+def check_places(run: Watched, spans: Sequence[Span]) -> None:
+    """What is committed lies where it belongs, counted from what its session heard first: a block's start.
+
+    Or whole bars later, where the engine skipped some.
+    """
+    for span in spans:
+        if span.rung == COMMITTED:
+            moved_by = span.stop - 1 - int(run.audio[span.stop - 1])
+            bars = round(moved_by / BAR)
+            assert moved_by % BLOCK == 0 or abs(moved_by - bars * BAR) <= 1, (span, moved_by)
+
+
+def test_the_measures_notice_a_misplaced_repeat_and_a_misplaced_chunk() -> None:
+    lines = [Fraction(1000 * bar) for bar in range(5)]
+    index = np.arange(4000, dtype=np.float32)
+    index[2500:3500] -= 1000
+    assert [(s.rung, s.start) for s in rungs(index, lines, RATE)][2:] == [(REPEATED, 2500), (COMMITTED, 3500)]
+    assert repeats(index, lines, RATE) == [(2500 - round(0.002 * RATE) + 1, 3500)]
+    index[2500:3500] += 1
+    assert REPEATED not in [span.rung for span in rungs(index, lines, RATE)]
+    index[2600:2800] = 7
+    with pytest.raises(AssertionError, match="on no rung"):
+        rungs(index, lines, RATE)
+
+
 def test_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path) -> None:
     """Every sample is on its rung: committed, the plan, the bar before it exactly; and the meters count them."""
     with Engine() as engine:
@@ -75,6 +101,7 @@ def test_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path)
     spans = rungs(run.audio, lines_of(run), RATE)
     assert spans[0] == Span(rung=NOTHING, start=0, stop=int(LAUNCH))
     assert [span.rung for span in spans].count(REPEATED) == 2
+    check_places(run, spans)
     for back, repeat in zip(returned, (s for s in spans if s.rung == REPEATED), strict=True):
         answering = run.connected_from(back)
         assert answering - back <= RECONNECT_S * RATE
@@ -116,6 +143,7 @@ def test_late_in_the_first_bar_then_lost_doubled_and_disordered(native: Native, 
         run = watch(host_of(native, tmp_path, ATTACCA_ENGINE=engine.address), script_of(clap, 5.8), deeds)
     check_quiet(run)
     spans = rungs(run.audio, lines_of(run), RATE)
+    check_places(run, spans)
     faded = next(span for span in spans if span.rung == SILENT)
     assert stalled < faded.start < at(1.5) and faded.stop - (stalled + at(1.4)) < BAR
     holes = [span for span in spans if span.rung in (REPEATED, SILENT)]
