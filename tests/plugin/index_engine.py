@@ -1,9 +1,9 @@
 """An engine in a process of its own whose audio says where each sample belongs, with faults at the test's command.
 
 The real server (bridge/server.py) with the fake backend at the host's own rates, one server a rate, so that nothing
-is resampled: a sample that belongs at stream position n has the value n. `--tone` emits sound instead. With `--relay`
-plugins connect to a relay that delays, stalls, drops, doubles and swaps what the engine says. As a script it prints
-one JSON line of addresses, then answers each JSON line of faults on standard input with one of what was done.
+is resampled: a sample that belongs at stream position n has the value n. `--tone` emits sound instead. With
+`--relay` plugins connect to a relay that delays, stalls, drops, doubles and swaps what the engine says. As a script
+it prints one JSON line of addresses, then answers each JSON line of faults on standard input with what was done.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ class Relay:
     def _drain_front(self) -> None:
         while self._front.poll(0):
             plugin, *frames = self._front.recv_multipart()
+            message = protocol.decode(frames)[0]
+            if isinstance(message, protocol.Midi):
+                self.counts[f"midi {message.data.hex()} at {message.position}"] += 1
             if plugin not in self._behind:
                 self._behind[plugin] = self._context.socket(zmq.DEALER)
                 self._behind[plugin].setsockopt(zmq.IDENTITY, plugin)
@@ -157,7 +160,8 @@ class IndexEngine:
         return self._addresses[str(rate)]
 
     def fault(self, **faults: float) -> dict[str, int]:
-        """Sets Faults of the relay (the default is none); what the relay has done to chunks so far."""
+        """Sets Faults of the relay (the default is none); what the relay has done to chunks so far, and the MIDI
+        that plugins sent through it ("midi 903c40 at 3001")."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(asdict(Faults(**faults))) + "\n")  # type: ignore[arg-type]
         self.process.stdin.flush()

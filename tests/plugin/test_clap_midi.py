@@ -137,10 +137,22 @@ def test_all_notes_off_releases(bench: Bench) -> None:
     assert [start for start, _ in fades(played)] == [10_001]
 
 
-def test_notes_outside_the_zone_start_nothing(bench: Bench) -> None:
-    played = bench.run(bench.script(length=20_000).note(1000, 5000, key=60).note(1000, 5000, key=64))
-    assert not np.any(played.audio)
-    assert played.value("state") == 0
+def test_notes_outside_the_zone_reach_the_engine_as_chords_and_start_nothing(
+    native: Native, formats: Formats, tmp_path: Path
+) -> None:
+    """At their sample, as notes and as MIDI, with whatever else is played; trigger keys stay here."""
+    with IndexEngine("--rates", str(RATE), "--relay") as engine:
+        host = host_of(native, tmp_path, ATTACCA_ENGINE=engine.address(RATE))
+        script = Bench(host=host, clap=formats.effect.clap).script(length=12_000)
+        script.note(1001, 9001, key=60).at(1001, "midi", b"\x91\x40\x50").at(9003, "midi", b"\x81\x40\x00")
+        script.at(4001, "midi", b"\xb0\x40\x7f").note(11_000, 11_900, key=KEY)
+        played = host.run(script)
+        sent = {key: count for key, count in engine.fault().items() if key.startswith("midi")}
+    assert sent == {
+        "midi 903c66 at 1001": 1, "midi 914050 at 1001": 1, "midi b0407f at 4001": 1, "midi 803c00 at 9001": 1,
+        "midi 814000 at 9003": 1,
+    }  # fmt: skip
+    assert begins(played) == [11_000]
 
 
 @pytest.mark.parametrize("blocks", [(BLOCK,), (64,), "random 4 1 2000"])
