@@ -1,33 +1,23 @@
-"""The plugin's position ring and input FIFO: the same scripts as the reference, bit for bit; two threads under the
-sanitizers."""
+"""The plugin's position ring and input FIFO: the same scripts as the reference, bit for bit. What
+two threads do with them: test_plugin_sanitizers.py."""
 
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from native_ring import RING_COUNTERS, NativeFifo, NativeRing, declare
+from native_ring import PLAYBACK_COUNTERS, RING_COUNTERS, NativeFifo, NativePlayback, NativeRing, declare
 
+from attacca.bridge.playback import Playback
 from attacca.bridge.ring import MISSING, PositionRing
 
 pytestmark = pytest.mark.plugin
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugin_stub"
-STRESS_SOURCES = (
-    "tests/programs/stress_ring.cpp",
-    "core/position_ring.cpp",
-    "core/playback.cpp",
-    "core/exchange.cpp",
-)
-STRESS_S = 2.0
 STARTS = (0, 2**31 - 200, 2**33 + 5, 2**46)  # stream positions go on for ever
 FAR_SAMPLES = 2**62  # what the protocol lets a chunk say
 
@@ -191,33 +181,58 @@ def test_the_input_fifo_is_a_queue_of_all_or_nothing(
                     assert popped.tolist() == [queue.popleft() for _ in range(count)]
 
 
-def sanitized(folder: Path, sanitizer: str) -> Path:
-    """The stress program under a sanitizer; skips where the compiler or the sanitizer's runtime is missing."""
-    if (compiler := shutil.which("c++")) is None:
-        pytest.skip("c++ is not installed: the stress program cannot be built (docs/plugin.md)")
-    # GCC warns that its thread sanitizer does not model fences: all that they order here is atomic.
-    flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizer}", "-Wno-tsan", "-pthread", f"-I{PLUGIN}"]
-    empty, probe, program = folder / "empty.cpp", folder / "empty", folder / "stress_ring"
-    empty.write_text("int main() { return 0; }\n")
-    linked = subprocess.run(
-        [compiler, *flags, str(empty), "-o", str(probe)], capture_output=True, text=True, check=False
-    )
-    if linked.returncode or subprocess.run([probe], capture_output=True, check=False).returncode:
-        pytest.skip(f"no runtime for -fsanitize={sanitizer} here: {linked.stderr[-200:]}")
-    sources = [str(PLUGIN / source) for source in STRESS_SOURCES]
-    built = subprocess.run(
-        [compiler, *flags, *sources, "-o", str(program)], capture_output=True, text=True, check=False
-    )
-    assert not built.returncode, built.stderr[-4000:]
-    return program
+class Bars:
+    """A grid of whole bars, `launches` to a bar; no bar lines where bars are 0 samples long."""
+
+    def __init__(self, bar: int, launches: int) -> None:
+        self.bar, self.launches = bar, launches
+
+    def bar_lines(self, position: int) -> tuple[int, int, int] | None:
+        if not self.bar:
+            return None
+        start = position // self.bar * self.bar
+        return start - self.bar, start, start + self.bar
+
+    def is_launch(self, position: int) -> bool:
+        return bool(self.bar) and position % (self.bar // self.launches) == 0
 
 
-@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_two_threads_never_hear_a_wrong_sample(tmp_path: Path, sanitizer: str) -> None:
-    program = sanitized(tmp_path, sanitizer)
-    done = subprocess.run([program, str(STRESS_S)], capture_output=True, text=True, check=False, timeout=60)
-    assert not done.returncode, (done.stdout + done.stderr)[-6000:]
-    assert not done.stderr, done.stderr[-6000:]
-    counted = dict(word.split("=") for word in done.stdout.split())
-    for what in ("committed", "planned", "missing", "cuts", "records", "fifo_samples", "rendered"):
-        assert int(counted[what]) > 0, f"the run proved nothing of {what}: {done.stdout}"
+renders = st.one_of(
+    st.tuples(st.just("render"), st.integers(0, 1500)),
+    st.tuples(st.just("write"), st.integers(-40, 300), st.integers(0, 900), st.booleans(), st.integers(1, 2)),
+    st.tuples(st.just("fill"), st.integers(0, 900)),
+    st.tuples(st.just("cut"), st.integers(0, 300), st.integers(0, 2)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    channels=st.integers(1, 2),
+    bar=st.sampled_from((0, 100, 333, 800)),
+    launches=st.integers(1, 4),
+    max_repeats=st.integers(0, 3),
+    script=st.lists(renders, max_size=40),
+)
+def test_playback_sounds_as_the_reference(
+    library: ctypes.CDLL, channels: int, bar: int, launches: int, max_repeats: int, script: list[tuple]
+) -> None:
+    how: dict[str, Any] = {"sample_rate": 8000, "history_s": 0.1, "max_repeats": max_repeats}
+    grid = Bars(bar, launches)
+    with (
+        NativeRing(library, capacity_samples=2000, channels=channels) as ring,
+        NativePlayback(ring, **how) as native,
+    ):
+        pair = Pair(ring, 2000, channels, 0)
+        reference = Playback(pair.reference, **how)
+        for name, *arguments in [("cut", 0, 1), *script, ("render", 500)]:
+            if name == "fill":
+                pair.write(0, arguments[0], True, 1)
+            elif name != "render":
+                getattr(pair, name)(*arguments)
+            else:
+                at = pair.reference.read_end
+                expected = reference.render(at, arguments[0], grid)
+                assert native.render(at, arguments[0], grid).tobytes() == expected.tobytes()
+                assert native.sounding == reference.sounding
+                assert native.counters() == [getattr(reference.counters, name) for name in PLAYBACK_COUNTERS]
+                pair.same()

@@ -117,6 +117,12 @@ def check_music(counted: dict[str, int], seconds: float) -> None:
         assert counted[what] > 0, f"the run proved nothing of {what}: {counted}"
 
 
+def test_two_threads_on_the_ring_never_hear_a_wrong_sample(run: Run) -> None:
+    counted = run("stress_ring", SHORT_S)
+    for what in ("committed", "planned", "missing", "cuts", "records", "fifo_samples", "rendered"):
+        assert counted[what] > 0, f"the run proved nothing of {what}: {counted}"
+
+
 def test_time(run: Run) -> None:
     run("time_soak", SOAK_BLOCKS)
 
