@@ -69,7 +69,7 @@ def plugin_connect(
     reset: Annotated[bool, typer.Option("--reset", help="Back to this machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell plugins where the engine is; those made from now on use it.
+    """Tell plugins where the engine is; they read it when the host activates them.
 
     Example: attacca plugin connect tcp://192.168.1.20:9123
     """

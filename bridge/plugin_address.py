@@ -1,7 +1,7 @@
 """The file that tells plugins where the engine is: read by plugin_stub/plugin/engine_address.cpp, written here.
 
 Beside the path: `attacca plugin connect` calls it. One line, `address = tcp://HOST:PORT`; ATTACCA_ENGINE in a
-host's environment wins over it, and a project keeps the address it was saved with.
+host's environment wins over it. A plugin reads it whenever its host activates it.
 """
 
 from __future__ import annotations
