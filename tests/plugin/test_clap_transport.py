@@ -121,7 +121,7 @@ def test_a_take_asked_for_while_stopped_waits_for_the_roll(bench: Bench) -> None
     assert check_places(played, RATE) == [40_000 + 3 * QUARTER]
 
 
-@pytest.mark.parametrize("blocks", [(512,), (64,), (1500,), "random 3 1 900"])
+@pytest.mark.parametrize("blocks", [(512,), (200,), (1500,), "random 3 1 900"])
 def test_a_take_armed_before_a_tempo_ramp_starts_on_the_ramps_bar_line(
     bench: Bench, blocks: Sequence[int] | str
 ) -> None:
