@@ -21,9 +21,8 @@ missing=
 for tool in cmake ninja patch "$compiler"; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
-if [ -z "${DPF_SOURCE:-}" ] && [ ! -f /usr/share/dpf/distrho/DistrhoPlugin.hpp ]; then
-    missing="$missing DPF (or name a copy: DPF_SOURCE=FOLDER)"
-fi
+dpf=${DPF_SOURCE:-/usr/share/dpf}
+[ -f "$dpf/distrho/DistrhoPlugin.hpp" ] || missing="$missing DPF in $dpf (name a copy: DPF_SOURCE=FOLDER)"
 if [ -n "$missing" ]; then
     echo "the plugin cannot be built, not found:$missing" >&2
     echo "install: $advice" >&2

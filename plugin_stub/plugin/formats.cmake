@@ -3,9 +3,12 @@
 set(DPF_SOURCE "" CACHE PATH "DPF's source (Debian: dpf-source; else a clone of it, version 1.6)")
 set(ATTACCA_TARGETS "vst3;clap;lv2;jack" CACHE STRING "formats to build")
 
-find_path(dpf_source_found distrho/DistrhoPlugin.hpp PATHS ${DPF_SOURCE} /usr/share/dpf NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
-if(NOT dpf_source_found)
-  message(FATAL_ERROR "DPF was not found: apt install dpf-source, or name a copy with -DDPF_SOURCE=DIR (docs/plugin.md)")
+set(dpf_source_found /usr/share/dpf)  # not looked for by find_path, which would remember an earlier answer
+if(DPF_SOURCE)
+  set(dpf_source_found ${DPF_SOURCE})
+endif()
+if(NOT EXISTS ${dpf_source_found}/distrho/DistrhoPlugin.hpp)
+  message(FATAL_ERROR "DPF was not found in ${dpf_source_found}: apt install dpf-source, or name a copy with -DDPF_SOURCE=DIR (docs/plugin.md)")
 endif()
 find_program(patch_program patch REQUIRED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
@@ -88,6 +89,21 @@ def test_the_version_is_the_packages(formats: Formats) -> None:
         described = "".join(file.read_text() for file in variant.lv2.glob("*.ttl"))
         assert re.search(rf"lv2:minorVersion {minor}\b", described)
         assert re.search(rf"lv2:microVersion {micro}\b", described)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    for changes, lack in (
+        ({"DPF_SOURCE": str(tmp_path)}, f"DPF in {tmp_path}"),
+        ({"CXX": "no-such-c++"}, "no-such-c++"),
+    ):
+        done = subprocess.run(
+            [ROOT / "plugin_stub" / "build.sh", "native", tmp_path / "build"],
+            env=os.environ | changes, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert lack in done.stderr
+        assert "install: " in done.stderr
+        assert not (tmp_path / "build").exists()
 
 
 def test_a_second_run_builds_nothing() -> None:
