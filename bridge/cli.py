@@ -33,6 +33,7 @@ from attacca.bridge.cli_options import (
     TopK,
 )
 from attacca.bridge.cli_plugin import plugin_app
+from attacca.bridge.cli_train import train_command
 from attacca.bridge.config import ROWS, Effective, resolve
 
 _PLAY, _MODELS, _LOOK = "Play", "Models and speed", "Look around"
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(plugin_app, name="plugin", rich_help_panel=_PLAY)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
+app.command("train", rich_help_panel=_MODELS)(train_command)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A bundle's decoder read back for training: the same logits as its graph, and the same graph when exported again."""
+"""A bundle's decoder read back for training: logits as its graph's, and the same graph when exported again."""
 
 from __future__ import annotations
 

@@ -1,0 +1,240 @@
+"""`attacca train` from end to end: look at the folder, fine-tune, write the bundle, score it.
+
+Called by bridge/cli_train.py, and the API for everybody else. Nothing here prints: stages report through callbacks.
+Everything lies in RUN, so the same call goes on where the last one was: RUN/data (tokens and labels), decoder.pt,
+best.pt, log.jsonl, plan.json (what a run may not change), scorecard.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from attacca.engine.bundle import find_bundle, verify_bundle
+from attacca.engine.manifest import DECODER_ROLE, ManifestError, read_manifest
+from attacca.training.own.dataset import Row, kept_folder, split, survey
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LIMITS = {"minutes": (0.01, 1e6), "heldout": (0.01, 0.5), "batch": (0, 65536), "updates": (0, 10**9)}
+_PRECISIONS = ("fp32", "fp16", "int8", "int4")
+_CUDA_BATCH, _CPU_BATCH = 32, 8  # crops per update and process
+
+Progress = Callable[[str, float, str], None]  # stage, share done 0..1, what to say of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnOptions:
+    """What `attacca train` takes. Of minutes and updates, updates count if above 0."""
+
+    data: Path
+    out: str = "mine"  # a name, or a folder where it has a slash in it
+    model: str = "ostinato"
+    checkpoint: Path | None = None  # decoder.pt of the same sizes, in place of the bundle's weights
+    run: Path | None = None  # None: beside the bundle, NAME.training
+    minutes: float = 60.0
+    updates: int = 0
+    batch: int = 0  # 0: by machine
+    learning_rate: float | None = None
+    precision: str = "int8"
+    heldout: float = 0.1  # share of the files
+    seed: int = 0
+    workers: int = 0  # processes on a CPU; 0: by machine
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name):g}, allowed: {low:g}..{high:g}")
+        if self.precision not in _PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, allowed: {', '.join(_PRECISIONS)}")
+        if self.learning_rate is not None and not 0.0 < self.learning_rate <= 0.1:
+            raise ValueError(f"learning_rate is {self.learning_rate:g}, allowed: above 0, up to 0.1")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}, allowed: 0..{2**31 - 1}")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"the bundle's name is {self.name!r}, allowed: {_NAME.pattern}")
+
+    @property
+    def name(self) -> str:
+        """What the new bundle calls itself."""
+        return Path(self.out).name
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the new bundle; a plain name lies where bundles are found by name."""
+        if Path(self.out).name != self.out:
+            return Path(self.out)
+        return platformdirs.user_data_path("attacca") / "models" / self.out
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of all that is needed to go on."""
+        return self.run or self.bundle.with_name(f"{self.bundle.name}.training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came of it. `scorecard` is None in all but the first of several processes."""
+
+    bundle: Path
+    scorecard: dict[str, Any] | None
+
+
+def base_bundle(options: OwnOptions) -> Path:
+    """The bundle that training starts from, verified. ManifestError if it does not hold."""
+    base = find_bundle(options.model)
+    problems = verify_bundle(base)
+    if problems:
+        raise ManifestError("; ".join(problems))
+    return base
+
+
+def look(options: OwnOptions, progress: Progress, *, keep: bool) -> list[Row]:
+    """A row for each audio file, by name; with `keep`, tokens and labels are written for training."""
+    base = base_bundle(options)
+    manifest = read_manifest(base)
+    return survey(
+        options.data,
+        base.resolve(),
+        keep=kept_folder(options.run_folder / "data") if keep else None,
+        shortest_s=manifest.window_frames / manifest.frames_per_second + 0.1,
+        workers=options.workers or os.cpu_count() or 1,
+        progress=lambda share: progress("listening", share, ""),
+    )
+
+
+def check_plan(options: OwnOptions, base: Path) -> None:
+    """ValueError if RUN was begun otherwise than we are asked to go on; begins it if it is new."""
+    plan = {
+        "base_decoder_sha256": read_manifest(base).files[DECODER_ROLE].sha256,
+        "checkpoint": None if options.checkpoint is None else str(options.checkpoint.resolve()),
+        "data": str(options.data.resolve()),
+        "seed": options.seed,
+        "heldout": options.heldout,
+    }
+    path = options.run_folder / "plan.json"
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in plan.items():
+            if begun.get(key) != value:
+                raise ValueError(
+                    f"{options.run_folder} was begun with {key} {begun.get(key)}, now it is {value}; "
+                    "give another --run or --out, or remove that folder"
+                )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plan, indent=1), encoding="utf-8")
+
+
+def train_own(
+    options: OwnOptions, progress: Progress, *, show: Callable[[list[Row], dict[str, str]], None]
+) -> Result:
+    """All of it; under torchrun every process calls this. `show` is given the files and their splits.
+
+    ValueError, ManifestError and ExportError say what is wrong; KeyboardInterrupt leaves a run that goes on.
+    """
+    import torch
+
+    from attacca.training.own.distributed import world
+    from attacca.training.own.finetune import LEARNING_RATE, fine_tune, recipe
+    from attacca.training.own.release import check_out
+
+    base, run, data = base_bundle(options), options.run_folder, options.run_folder / "data"
+    check_out(options.bundle)
+    with world(options.device) as here:
+        rows: list[Row] = []
+        if here.first:
+            check_plan(options, base)
+            rows = look(options, progress, keep=True)
+            show(rows, split(rows, data, share=options.heldout, seed=options.seed))
+        here.wait()
+        cuda = here.device.startswith("cuda")
+        workers = 1 if cuda or here.size > 1 else options.workers or _workers()
+        torch.set_num_threads(1 if workers > 1 or here.size > 1 else os.cpu_count() or 1)
+        config = recipe(
+            window_frames=read_manifest(base).window_frames,
+            minutes=options.minutes,
+            updates=options.updates,
+            batch=options.batch or here.size * (_CUDA_BATCH if cuda else _CPU_BATCH),
+            learning_rate=options.learning_rate or LEARNING_RATE,
+            seed=options.seed,
+            workers=workers,
+        )
+        history = fine_tune(
+            _start(options, base),
+            data,
+            run,
+            config,
+            here,
+            on_update=lambda share, bits: progress("training", share, f"{bits:.2f} bits per frame"),
+        )
+        scorecard = _finish(options, base, rows, history, progress) if here.first else None
+        here.wait()
+    return Result(bundle=options.bundle, scorecard=scorecard)
+
+
+def _workers() -> int:
+    """Processes on a CPU that share a batch of _CPU_BATCH: as many cores as divide it."""
+    cores = os.cpu_count() or 1
+    return next(count for count in (4, 2, 1) if count <= cores)
+
+
+def _start(options: OwnOptions, base: Path) -> Any:
+    """The decoder to begin with. ValueError if a given checkpoint does not fit the bundle."""
+    from attacca.training.decoder_train import load_decoder
+    from attacca.training.own.weights import read_decoder
+
+    decoder = read_decoder(base)
+    if options.checkpoint is None:
+        return decoder
+    given = load_decoder(options.checkpoint)
+    if given.config != decoder.config:
+        raise ValueError(f"{options.checkpoint} holds {given.config}, {options.model} has {decoder.config}")
+    return given
+
+
+def _finish(
+    options: OwnOptions, base: Path, rows: list[Row], history: list[dict[str, Any]], progress: Progress
+) -> dict[str, Any]:
+    """Bundle and scorecard, by the first process."""
+    from attacca.training.decoder_train import load_decoder
+    from attacca.training.own.finetune import BEST
+    from attacca.training.own.release import write_fine_tuned
+    from attacca.training.own.scorecard import bits_table, onset_table
+
+    run, used = options.run_folder, [row for row in rows if not row.problem]
+    bits = bits_table(history)
+    progress("exporting", 0.0, options.precision)
+    write_fine_tuned(
+        load_decoder(run / BEST),
+        base,
+        options.bundle,
+        name=options.name,
+        precision=options.precision,
+        provenance={
+            "data": "the user's own audio, beats and chords estimated",
+            "files": len(used),
+            "seconds": round(sum(row.seconds for row in used)),
+            "seed": options.seed,
+            "decoder_updates": bits["after"]["updates"],
+            "heldout_bits_per_frame_before": bits["before"]["bits_per_frame"],
+            "heldout_bits_per_frame": bits["after"]["bits_per_frame"],
+        },
+    )
+    progress("exporting", 1.0, options.precision)
+    onsets = onset_table(
+        {"before": base, "after": options.bundle},
+        run / "data",
+        seed=options.seed,
+        progress=lambda share: progress("scoring", share, ""),
+    )
+    scorecard = {"bits": bits, "onset_f1_70ms": onsets}
+    (run / "scorecard.json").write_text(json.dumps(scorecard, indent=1), encoding="utf-8")
+    return scorecard
