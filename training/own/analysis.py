@@ -18,7 +18,7 @@ from attacca.training.own.chords import chroma_of, label_chords
 from attacca.training.own.sound import ANALYSIS_RATE, Pcm, analysis_mono
 
 SURE_BEAT = 0.35  # least confidence of beats, bars and chords that are commanded
-SURE_BAR = 0.5
+SURE_BAR = 0.55
 SURE_CHORD = 0.65
 _SEGMENT_S = 0.5  # of chords where there is no beat
 

@@ -118,6 +118,7 @@ def _bars(beats: Array, bass: npt.NDArray[np.float32], chroma: Array, chroma_hop
     low = bass[around].max(axis=1).astype(np.float64)
     edges = np.clip(np.rint(beats * HOP_SAMPLES / chroma_hop).astype(int), 0, chroma.shape[1] - 1)
     of_beats = np.stack([chroma[:, a : max(b, a + 1)].mean(axis=1) for a, b in pairwise(edges)])
+    of_beats -= of_beats.mean(axis=1, keepdims=True)  # what is flat is drums
     of_beats /= np.linalg.norm(of_beats, axis=1, keepdims=True) + 1e-9
     change = np.zeros(len(beats))
     change[1 : len(of_beats)] = 1.0 - np.sum(of_beats[1:] * of_beats[:-1], axis=1)
