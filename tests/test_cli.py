@@ -38,7 +38,18 @@ def attacca(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 COMMANDS = [
     *(
         [name]
-        for name in ("demo", "serve", "continue", "bench", "patterns", "doctor", "config", "version", "models")
+        for name in (
+            "demo",
+            "serve",
+            "continue",
+            "bench",
+            "patterns",
+            "doctor",
+            "config",
+            "version",
+            "models",
+            "train",
+        )
     ),
     *(["models", name] for name in ("list", "verify", "show")),
     ["plugin"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,15 @@ import soundfile  # noqa: E402
 from attacca.bridge.cli import app  # noqa: E402
 from attacca.engine.bundle import load_bundle  # noqa: E402
 from attacca.engine.manifest import read_manifest  # noqa: E402
+from attacca.export.bundle import write_bundle  # noqa: E402
+from attacca.export.codec import tiny_codec, tiny_config, write_codec  # noqa: E402
 from attacca.training.decoder_train import load_decoder  # noqa: E402
 from attacca.training.own import finetune  # noqa: E402
-from attacca.training.own.dataset import load_labels, look  # noqa: E402
+from attacca.training.own.dataset import Job, load_labels, look  # noqa: E402
 from attacca.training.own.distributed import World, world  # noqa: E402
 from attacca.training.own.run import OwnOptions, train_own  # noqa: E402
 from attacca.training.own.scorecard import continue_codes, f1_score, pick_onsets  # noqa: E402
+from attacca.training.own.sound import SoundFile, find_sounds, read_sound  # noqa: E402
 from attacca.training.own.weights import read_decoder  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -133,6 +138,27 @@ def test_onsets_of_held_out_songs_are_scored_where_beats_are_sure(attacca: Run, 
     assert made.shape == codes.shape and (made[200:] != codes[200:]).mean() > 0.5
 
 
+def test_a_bundle_of_a_stereo_codec_is_fine_tuned_on_both_sides(music: Path, tmp_path: Path) -> None:
+    small, base = tiny_config(), read_manifest(TINY)
+    config = replace(small, spectral=replace(small.spectral, pan_bands=6))
+    section = write_codec(*tiny_codec(config, seed=2), tmp_path)
+    shutil.copyfile(TINY / "decoder.onnx", tmp_path / "decoder.onnx")
+    given = ("licence", "sample_rate", "hop_samples", "num_codebooks", "codebook_size", "window_frames", "pattern")
+    fields = {name: getattr(base, name) for name in (*given, "decoder", "sampling")}
+    files = {role: entry.path for role, entry in base.files.items()}
+    write_bundle(tmp_path, {"name": "two", "version": "1", "codec": section, **fields}, files)
+    options = OwnOptions(data=music, out=str(tmp_path / "s"), model=str(tmp_path), updates=1, workers=1)
+    train_own(options, lambda *told: None, show=lambda rows, splits: None)
+    made = load_bundle(tmp_path / "s")
+    assert made.codec.audio_channels == 2
+    (left,) = [look(Job(file=file, bundle=tmp_path, shortest_s=1.0, keep=tmp_path))
+               for file in find_sounds(music) if file.name == "song 0.wav"]  # fmt: skip
+    codes = np.load(tmp_path / f"{left.key}.npy")
+    pcm = read_sound(music / "song 0.wav", sample_rate=RATE, audio_channels=2, shortest_s=1.0)
+    np.testing.assert_array_equal(codes, made.codec.encoder().push(pcm))
+    assert np.abs(pcm[:, 1] - 0.5 * pcm[:, 0]).max() < 1e-3
+
+
 def test_onsets_are_picked_on_clicks() -> None:
     audio = make_music(bpm=100.0, seconds=20.0, rate=22050, start_s=0.5)
     picked, beats = pick_onsets(audio, 0.6), 0.5 + 0.6 * np.arange(33)
@@ -223,9 +249,20 @@ def test_two_processes_do_what_one_does(music: Path, tmp_path: Path) -> None:
         assert apart < 0.1 * moved, name
 
 
-def test_looking_at_a_file_that_vanished_is_a_problem_not_an_error(music: Path, tmp_path: Path) -> None:
-    from attacca.training.own.dataset import Job
-    from attacca.training.own.sound import SoundFile
+def test_helpers_on_other_cores_share_the_batch(music: Path, tmp_path: Path) -> None:
+    options = OwnOptions(data=music, out=str(tmp_path / "h"), model=str(TINY), updates=2, workers=1)
+    train_own(options, lambda *told: None, show=lambda rows, splits: None)
+    config = finetune.recipe(window_frames=48, minutes=1.0, updates=2, batch=8, seed=0, workers=2)
+    finetune.fine_tune(read_decoder(TINY), tmp_path / "h.training" / "data", tmp_path / "run", config, World())
+    one, other = (
+        torch.load(path / "decoder.pt", weights_only=True) for path in (tmp_path / "h.training", tmp_path / "run")
+    )
+    start = read_decoder(TINY).state_dict()
+    for name, weight in one["model"].items():
+        moved = (weight - start[name]).abs().max()
+        assert (weight - other["model"][name]).abs().mean() < 0.1 * moved, name
 
+
+def test_looking_at_a_file_that_vanished_is_a_problem_not_an_error(music: Path, tmp_path: Path) -> None:
     gone = SoundFile(name="gone.wav", path=tmp_path / "gone.wav")
     assert look(Job(file=gone, bundle=TINY, shortest_s=1.0, keep=tmp_path)).problem.startswith("cannot be read")

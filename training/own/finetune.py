@@ -68,11 +68,11 @@ class FineTuner(Trainer):
     ) -> None:
         if config.batch % world.size:
             raise ValueError(f"batch is {config.batch}, must be a multiple of the {world.size} processes")
+        self.world, self.run, self.on_update = world, run, on_update  # before the helpers fork
+        self.stopping = False
         super().__init__(base.config, config, device=world.device)
         self.model.load_state_dict(base.state_dict())
         self.ema = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
-        self.world, self.run, self.on_update = world, run, on_update
-        self.stopping = False
 
     def gradients(self, model: Decoder, codes: np.ndarray, cond: np.ndarray, prefix: int, fresh: bool) -> Tensor:
         """As the Trainer's, of our share of the batch, then averaged over the processes."""
