@@ -47,7 +47,7 @@ def train_command(
     ] = "int8",
     heldout: Annotated[float, typer.Option("--heldout", help="Share of the files kept for testing.")] = 0.1,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak; 0.0004 if not given.")
+        float | None, typer.Option("--learning-rate", help="Peak; 0.0001 if not given.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Crops per update of all processes; 0: by machine.")] = 0,
     updates: Annotated[int, typer.Option("--updates", help="Train for so many updates in place of minutes.")] = 0,

@@ -27,6 +27,7 @@ from attacca.engine.bundle import load_bundle  # noqa: E402
 from attacca.engine.manifest import read_manifest  # noqa: E402
 from attacca.export.bundle import write_bundle  # noqa: E402
 from attacca.export.codec import tiny_codec, tiny_config, write_codec  # noqa: E402
+from attacca.training.decoder_data import TokenSongs  # noqa: E402
 from attacca.training.decoder_train import load_decoder  # noqa: E402
 from attacca.training.own import finetune  # noqa: E402
 from attacca.training.own.dataset import Job, load_labels, look  # noqa: E402
@@ -261,6 +262,23 @@ def test_helpers_on_other_cores_share_the_batch(music: Path, tmp_path: Path) -> 
     for name, weight in one["model"].items():
         moved = (weight - start[name]).abs().max()
         assert (weight - other["model"][name]).abs().mean() < 0.1 * moved, name
+
+
+def test_training_ends_where_the_held_out_songs_have_long_got_no_better(music: Path, tmp_path: Path) -> None:
+    options = OwnOptions(data=music, out=str(tmp_path / "g"), model=str(TINY), updates=12, workers=1)
+    train_own(options, lambda *told: None, show=lambda rows, splits: None)
+    heldout = TokenSongs(tmp_path / "g.training" / "data", "heldout")
+    config = finetune.recipe(window_frames=48, minutes=1.0, updates=1000, batch=8, seed=0, workers=1)
+    tuner = finetune.FineTuner(read_decoder(TINY), config, World(), tmp_path, heldout)
+    tuner.load(tmp_path / "g.training" / "decoder.pt")
+    assert [line["updates"] for line in tuner.history] == [0, 10, 12] and tuner.progress == 12 / 1000
+    best = torch.load(tmp_path / "g.training" / "best.pt", weights_only=True)
+    bits = {line["updates"]: line["bits_per_frame"] for line in tuner.history[1:]}
+    assert best["updates"] == min(bits, key=lambda updates: bits[updates])
+    tuner.history += [{"updates": 15, "bits_per_frame": 1.0}, {"updates": 140, "bits_per_frame": 2.0}]
+    assert tuner.progress == 12 / 1000
+    tuner.history += [{"updates": 141, "bits_per_frame": 2.0}]
+    assert tuner.progress == 1.0
 
 
 def test_looking_at_a_file_that_vanished_is_a_problem_not_an_error(music: Path, tmp_path: Path) -> None:

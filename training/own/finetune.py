@@ -6,6 +6,8 @@ the averaged weights that were best on the held-out songs: a small folder is soo
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import threading
@@ -25,9 +27,11 @@ from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, tra
 from attacca.training.own.distributed import World
 
 BEST = "best.pt"
-LEARNING_RATE = 4e-4  # peak; an order below what training from nothing takes
+LEARNING_RATE = 1e-4  # peak; a 25th of what training from nothing takes
 _PREFIX_SHARES = (0, 1, 2, 3, 4, 5)  # sevenths of a crop that are known
-_EVALUATIONS = 8  # over all training time
+_EVALUATIONS = 8  # at even times over all training, and besides
+_FIRST_EVALUATION, _EVALUATION_GROWTH = 10, 1.5  # after 10 updates, then half as many more each time
+_PATIENCE = (50, 6)  # given up at so many updates, and times as many as the best weights took
 
 OnUpdate = Callable[[float, float], None]  # share done 0..1, bits per frame of the batch
 
@@ -54,25 +58,43 @@ def recipe(
         weight_decay=0.01,
         ema=0.99,
         seed=seed,
-        evaluate_every_s=min(300.0, 60.0 * minutes / _EVALUATIONS),
+        evaluate_every_s=math.inf if updates else 60.0 * minutes / _EVALUATIONS,
         save_every_s=60.0,
         workers=workers,
     )
 
 
 class FineTuner(Trainer):
-    """A Trainer that begins at given weights, shares batches with other processes, and keeps the best weights."""
+    """A Trainer that begins at given weights, shares batches with other processes, keeps the best weights, and
+    gives up when the held-out songs have long got no better."""
 
     def __init__(
-        self, base: Decoder, config: TrainConfig, world: World, run: Path, *, on_update: OnUpdate | None = None
+        self,
+        base: Decoder,
+        config: TrainConfig,
+        world: World,
+        run: Path,
+        heldout: TokenSongs,
+        *,
+        on_update: OnUpdate | None = None,
     ) -> None:
         if config.batch % world.size:
             raise ValueError(f"batch is {config.batch}, must be a multiple of the {world.size} processes")
         self.world, self.run, self.on_update = world, run, on_update  # before the helpers fork
-        self.stopping = False
+        self.heldout, self.stopping = heldout, False
         super().__init__(base.config, config, device=world.device)
         self.model.load_state_dict(base.state_dict())
         self.ema = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
+
+    @property
+    def progress(self) -> float:
+        """As the Trainer's; 1 too where more training would only learn the songs by heart."""
+        evaluations = [line for line in self.history if line["updates"] > 0]
+        if evaluations:
+            best = min(evaluations, key=lambda line: line["bits_per_frame"])
+            if evaluations[-1]["updates"] > _PATIENCE[0] + _PATIENCE[1] * best["updates"]:
+                return 1.0
+        return super().progress
 
     def gradients(self, model: Decoder, codes: np.ndarray, cond: np.ndarray, prefix: int, fresh: bool) -> Tensor:
         """As the Trainer's, of our share of the batch, then averaged over the processes."""
@@ -85,6 +107,8 @@ class FineTuner(Trainer):
     def update(self, songs: TokenSongs) -> list[float]:
         """One update. KeyboardInterrupt, with all saved, after a signal to stop."""
         bits = super().update(songs)
+        if self.updates in _evaluated_after(self.updates):
+            self.note({"updates": self.updates, "elapsed_s": self.elapsed_s, **self.evaluate(self.heldout)})
         if self.on_update is not None:
             self.on_update(self.progress, sum(bits))
         if self.stopping:
@@ -95,7 +119,9 @@ class FineTuner(Trainer):
     def evaluate(self, songs: TokenSongs, prefix: int = 128) -> dict[str, Any]:
         """As the Trainer's; weights that are the best so far, the first ones aside, are written to RUN/best.pt."""
         found = super().evaluate(songs, prefix)
-        bits = found["bits_per_frame"]
+        figures = torch.tensor([found["bits_per_frame"]], device=self.device, dtype=torch.float64)
+        self.world.average([figures])  # the same to the last bit everywhere: training ends by it
+        bits = found["bits_per_frame"] = float(figures)
         earlier = [line["bits_per_frame"] for line in self.history if line["updates"] > 0]
         if self.world.first and self.updates > 0 and bits < min(earlier, default=np.inf):
             path = self.run / BEST
@@ -104,6 +130,13 @@ class FineTuner(Trainer):
             torch.save(values, partial)
             partial.replace(path)
         return found
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Adds an evaluation to the history and to RUN/log.jsonl."""
+        self.history.append(line)
+        if self.world.first:
+            with (self.run / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def save(self, path: Path) -> None:
         """As the Trainer's, by the first process alone."""
@@ -127,12 +160,12 @@ def fine_tune(
     """
     run.mkdir(parents=True, exist_ok=True)
     songs, heldout = TokenSongs(data, "train"), TokenSongs(data, "heldout")
-    trainer = FineTuner(base, config, world, run, on_update=on_update)
+    trainer = FineTuner(base, config, world, run, heldout, on_update=on_update)
     try:
         if (run / CHECKPOINT).is_file():
             trainer.load(run / CHECKPOINT)
         else:
-            trainer.history.append({"updates": 0, "elapsed_s": 0.0, **trainer.evaluate(heldout)})
+            trainer.note({"updates": 0, "elapsed_s": 0.0, **trainer.evaluate(heldout)})
         world.wait()  # nobody writes a checkpoint before all have read it
         if trainer.progress < 1.0:
             with _stopping(trainer):
@@ -142,6 +175,15 @@ def fine_tune(
         return trainer.history
     finally:
         trainer.close()
+
+
+def _evaluated_after(updates: int) -> list[int]:
+    """Numbers of updates up to `updates` after which there is an evaluation: a small folder is soon learned."""
+    found, due = [], float(_FIRST_EVALUATION)
+    while due <= updates:
+        found.append(int(due))
+        due *= _EVALUATION_GROWTH
+    return found
 
 
 def _silent(text: str) -> None:

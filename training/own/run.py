@@ -157,7 +157,8 @@ def train_own(
         here.wait()
         cuda = here.device.startswith("cuda")
         workers = 1 if cuda or here.size > 1 else options.workers or _workers()
-        torch.set_num_threads(1 if workers > 1 or here.size > 1 else os.cpu_count() or 1)
+        if not cuda:
+            torch.set_num_threads(1)  # processes share a batch better than threads do, see training/helpers.py
         config = recipe(
             window_frames=read_manifest(base).window_frames,
             minutes=options.minutes,
@@ -183,7 +184,7 @@ def train_own(
 def _workers() -> int:
     """Processes on a CPU that share a batch of _CPU_BATCH: as many cores as divide it."""
     cores = os.cpu_count() or 1
-    return next(count for count in (4, 2, 1) if count <= cores)
+    return next(count for count in (8, 4, 2, 1) if count <= cores)
 
 
 def _start(options: OwnOptions, base: Path) -> Any:
