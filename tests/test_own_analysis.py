@@ -81,7 +81,7 @@ def test_files_are_read_at_the_codecs_rate_and_channels(tmp_path: Path) -> None:
     assert np.abs(mono - expected)[500:-500].max() < 1e-3
     stereo = read_sound(tmp_path / "a.wav", sample_rate=48000, audio_channels=2, shortest_s=SHORTEST_S)
     assert stereo.shape == (96000, 2) and not stereo[:, 1].any()
-    assert len(estimate(stereo, sample_rate=48000, hop_samples=960).controls) == 100
+    assert len(estimate(np.tile(stereo, (2, 1)), sample_rate=48000, hop_samples=960).controls) == 200
     assert fold(stereo, 1).shape == (96000,)
 
 

@@ -14,7 +14,7 @@ from attacca.engine.channels import fold
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 ANALYSIS_RATE = 22050  # Hz, mono: what beats and chords are estimated on
-LONGEST_S = 1800.0  # of one file; what lies beyond is left out, so that no file fills the memory
+LONGEST_S = 900.0  # of one file; what lies beyond is left out, so that no file fills the memory
 _SILENT = 1e-4  # root mean square of full scale
 
 Pcm = npt.NDArray[np.float32]
