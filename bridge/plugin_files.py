@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("Attacca", "AttaccaInstrument")
+NAMES = ("Attacca", "AttaccaInstrument", "AttaccaMono")
 FORMATS = ("vst3", "clap", "lv2")
 BUILT = Path("build") / "plugin" / "bin"
 _MARK = re.compile(rb"attacca-plugin-version=([0-9][0-9A-Za-z.+-]*);")

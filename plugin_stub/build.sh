@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the native plugin without a display or a terminal: `plugin_stub/build.sh native FOLDER` (what `make plugin` runs: all
-# formats of both variants, and what the tests load) or `... windows FOLDER` (VST3 and CLAP, by mingw-w64). Arguments after the
+# formats of all variants, and what the tests load) or `... windows FOLDER` (VST3 and CLAP, by mingw-w64). Arguments after the
 # folder go to cmake. DPF_SOURCE names a copy of DPF, JOBS the compilers at once. Exit code 3: something must be installed first.
 set -eu
 kind=$1 folder=$2

@@ -76,7 +76,7 @@ def test_install_where_uninstall(attacca: Run, home: Path, tmp_path: Path) -> No
     source = build(tmp_path)
     code, out, err = attacca("install")
     assert (code, err) == (0, "")
-    assert out.count("installed") == 6
+    assert out.count("installed") == len(ALL)
     expected = {
         f".{kind}/{file}": content
         for kind in plugin_files.FORMATS
@@ -86,8 +86,8 @@ def test_install_where_uninstall(attacca: Run, home: Path, tmp_path: Path) -> No
     assert tree(home) == expected
     assert not [file for file in home.rglob("*") if "partial" in file.name]
     assert states(attacca) == dict.fromkeys(ALL, ("same", "1.2.3"))
-    assert attacca("install")[1].count("unchanged") == 6
-    assert attacca("uninstall")[1].count("removed") == 6
+    assert attacca("install")[1].count("unchanged") == len(ALL)
+    assert attacca("uninstall")[1].count("removed") == len(ALL)
     assert tree(home) == {}
     assert attacca("uninstall") == (0, "nothing is installed\n", "")
 
@@ -98,7 +98,7 @@ def test_a_new_build_replaces_and_leaves_nothing_of_the_old(attacca: Run, home: 
     (home / ".lv2" / "Attacca.lv2" / "old.ttl").write_text("of an older version")
     build(tmp_path, "1.3.0", b"more")
     assert set(states(attacca).values()) == {("differs", "1.2.3")}
-    assert attacca("install")[1].count("replaced") == 6
+    assert attacca("install")[1].count("replaced") == len(ALL)
     assert not (home / ".lv2" / "Attacca.lv2" / "old.ttl").exists()
     assert set(states(attacca).values()) == {("same", "1.3.0")}
 
@@ -119,8 +119,9 @@ def test_one_format_from_another_folder(attacca: Run, home: Path, tmp_path: Path
     assert [(row["name"], row["format"], row["action"], row["built_version"]) for row in rows] == [
         ("Attacca", "clap", "installed", "1.2.3"),
         ("AttaccaInstrument", "clap", "installed", "1.2.3"),
+        ("AttaccaMono", "clap", "installed", "1.2.3"),
     ]
-    assert sorted(tree(home)) == [".clap/Attacca.clap", ".clap/AttaccaInstrument.clap"]
+    assert sorted(tree(home)) == [f".clap/{name}.clap" for name in plugin_files.NAMES]
     assert states(attacca, "--format", "clap") == {name: ("installed", "1.2.3") for name in ALL if "clap" in name}
 
 
@@ -130,7 +131,7 @@ def test_a_dry_run_changes_nothing(attacca: Run, home: Path, tmp_path: Path) -> 
     assert list(home.iterdir()) == []
     attacca("install")
     before = tree(home)
-    assert attacca("uninstall", "-n")[1].count("removed") == 6
+    assert attacca("uninstall", "-n")[1].count("removed") == len(ALL)
     assert tree(home) == before
 
 
@@ -161,7 +162,7 @@ def test_foreign_files_are_neither_replaced_nor_removed(
     code, out, _ = attacca("uninstall")
     assert code == 0
     assert "left alone" in out
-    assert tree(home).items() >= {k: v for k, v in before.items() if "AttaccaInstrument" not in k}.items()
+    assert tree(home).items() >= {k: v for k, v in before.items() if "Attacca.vst3" in k or "Other" in k}.items()
 
 
 def test_an_installed_link_is_replaced_and_what_it_leads_to_stays(attacca: Run, home: Path, tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_the_doctor_knows_of_it(attacca: Run, home: Path, tmp_path: Path, monkey
     assert verdict() == ("lack", "not installed")
     build(tmp_path)
     attacca("install", "--format", "clap")
-    assert verdict() == ("ok", "Attacca.clap 1.2.3, AttaccaInstrument.clap 1.2.3")
+    assert verdict() == ("ok", ", ".join(f"{name}.clap 1.2.3" for name in plugin_files.NAMES))
     build(tmp_path, "2.0.0")
     assert verdict()[0] == "warn"
     monkeypatch.delenv("HOME")

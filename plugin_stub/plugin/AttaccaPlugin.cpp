@@ -13,6 +13,7 @@ namespace {
 
 namespace protocol = attacca::protocol;
 
+constexpr uint32_t kPortGroup = ATTACCA_MONO ? kPortGroupMono : kPortGroupStereo;
 constexpr const char* kStateKey = "attacca";
 constexpr const char* kOfflineVariable = "ATTACCA_OFFLINE";  // for renderers that do not say that they are offline
 constexpr double kLeastRing_s = 20.0;
@@ -71,17 +72,19 @@ AttaccaPlugin::AttaccaPlugin() : Plugin(kCount, 0, 1), address_(attacca::engine_
     setLatency(0);
 }
 
-const char* AttaccaPlugin::getLabel() const { return ATTACCA_INSTRUMENT ? "AttaccaInstrument" : "Attacca"; }
+const char* AttaccaPlugin::getLabel() const {
+    return ATTACCA_INSTRUMENT ? "AttaccaInstrument" : ATTACCA_MONO ? "AttaccaMono" : "Attacca";
+}
 
 const char* AttaccaPlugin::getDescription() const {
     return "Continues what was just played by a generative model, in time with the host.";
 }
 
 void AttaccaPlugin::initAudioPort(bool input, uint32_t index, AudioPort& port) {
-    port.groupId = kPortGroupStereo;
+    port.groupId = kPortGroup;
     if (input && ATTACCA_INSTRUMENT) port.hints = kAudioPortIsSidechain;
     Plugin::initAudioPort(input, index, port);
-    if (input && ATTACCA_INSTRUMENT) port.groupId = kPortGroupStereo;
+    if (input && ATTACCA_INSTRUMENT) port.groupId = kPortGroup;
 }
 
 void AttaccaPlugin::initParameter(uint32_t index, Parameter& parameter) {

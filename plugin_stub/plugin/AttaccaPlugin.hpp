@@ -36,7 +36,7 @@ protected:
     const char* getLicense() const override { return "Apache-2.0"; }
     uint32_t getVersion() const override { return d_version(ATTACCA_VERSION_NUMBERS); }
     int64_t getUniqueId() const override {
-        return d_cconst('A', 't', ATTACCA_INSTRUMENT ? 'I' : 'F', ATTACCA_INSTRUMENT ? 'n' : 'x');
+        return ATTACCA_INSTRUMENT ? d_cconst('A', 't', 'I', 'n') : d_cconst('A', 't', ATTACCA_MONO ? 'M' : 'F', 'x');
     }
 
     void initAudioPort(bool input, uint32_t index, AudioPort& port) override;

@@ -1,4 +1,4 @@
-// What DPF must know of the plugin, of both variants.
+// What DPF must know of the plugin, of all variants.
 #pragma once
 
 #define DISTRHO_PLUGIN_BRAND "Attacca"
@@ -12,6 +12,15 @@
 #define DISTRHO_PLUGIN_VST3_CATEGORIES "Instrument|Sampler|Stereo"
 #define DISTRHO_PLUGIN_LV2_CATEGORY "lv2:InstrumentPlugin"
 #define DISTRHO_PLUGIN_IS_SYNTH 1
+#elif ATTACCA_MONO
+#define DISTRHO_PLUGIN_NAME "Attacca Mono"
+#define DISTRHO_PLUGIN_URI "urn:attacca:effect-mono"
+#define DISTRHO_PLUGIN_CLAP_ID "org.attacca.effect-mono"
+#define DISTRHO_PLUGIN_UNIQUE_ID AtMo
+#define DISTRHO_PLUGIN_CLAP_FEATURES "audio-effect", "sampler", "mono"
+#define DISTRHO_PLUGIN_VST3_CATEGORIES "Fx|Generator|Mono"
+#define DISTRHO_PLUGIN_LV2_CATEGORY "lv2:GeneratorPlugin"
+#define DISTRHO_PLUGIN_IS_SYNTH 0
 #else
 #define DISTRHO_PLUGIN_NAME "Attacca"
 #define DISTRHO_PLUGIN_URI "urn:attacca:effect"
@@ -23,8 +32,8 @@
 #define DISTRHO_PLUGIN_IS_SYNTH 0
 #endif
 
-#define DISTRHO_PLUGIN_NUM_INPUTS 2
-#define DISTRHO_PLUGIN_NUM_OUTPUTS 2
+#define DISTRHO_PLUGIN_NUM_INPUTS (2 - ATTACCA_MONO)
+#define DISTRHO_PLUGIN_NUM_OUTPUTS (2 - ATTACCA_MONO)
 #define DISTRHO_PLUGIN_IS_RT_SAFE 1
 #define DISTRHO_PLUGIN_WANT_MIDI_INPUT 1
 #define DISTRHO_PLUGIN_WANT_TIMEPOS 1
@@ -35,5 +44,5 @@
 #define DISTRHO_PLUGIN_HAS_UI ATTACCA_UI
 #define DISTRHO_UI_USE_NANOVG 1
 #define DISTRHO_UI_USER_RESIZABLE 1
-#define DISTRHO_UI_DEFAULT_WIDTH 720
-#define DISTRHO_UI_DEFAULT_HEIGHT 400
+#define DISTRHO_UI_DEFAULT_WIDTH 900
+#define DISTRHO_UI_DEFAULT_HEIGHT 570

@@ -1,4 +1,4 @@
-# The plugin formats, by DPF: two variants (effect, instrument), each as VST3, CLAP, LV2 and JACK standalone. DPF is copied into
+# The plugin formats, by DPF: three variants (effect, the same in mono, instrument), each as VST3, CLAP, LV2 and JACK standalone. DPF is copied into
 # the build folder and patched there (plugin_stub/dpf); included by the CMakeLists above.
 set(DPF_SOURCE "" CACHE PATH "DPF's source (Debian: dpf-source; else a clone of it, version 1.6)")
 set(ATTACCA_TARGETS "vst3;clap;lv2;jack" CACHE STRING "formats to build")
@@ -44,6 +44,7 @@ if(NOT EXISTS ${CMAKE_CURRENT_LIST_DIR}/AttaccaUI.cpp)
   set(ATTACCA_UI OFF)
 elseif(UNIX AND NOT APPLE)
   find_package(X11 QUIET)
+  set(OpenGL_GL_PREFERENCE LEGACY)  # DPF's own choice; with another one it would link nothing
   find_package(OpenGL QUIET)
   if(NOT (X11_FOUND AND X11_Xext_FOUND AND X11_Xrandr_FOUND AND X11_Xcursor_FOUND AND OPENGL_FOUND))
     set(ATTACCA_UI OFF)
@@ -53,7 +54,7 @@ endif()
 
 find_package(PkgConfig QUIET)
 
-function(attacca_variant name instrument)
+function(attacca_variant name instrument mono)
   set(sources ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/AttaccaPlugin.cpp ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/engine_address.cpp
               ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/saved_state.cpp)
   set(ui "")
@@ -67,7 +68,7 @@ function(attacca_variant name instrument)
   string(REPLACE "." "," version_numbers ${PROJECT_VERSION})
   dpf_add_plugin(${name} MONOLITHIC TARGETS ${targets} FILES_DSP ${sources} ${ui})
   target_include_directories(${name} PUBLIC ${CMAKE_CURRENT_FUNCTION_LIST_DIR} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..)
-  target_compile_definitions(${name} PUBLIC ATTACCA_INSTRUMENT=${instrument} ATTACCA_UI=$<BOOL:${ATTACCA_UI}>
+  target_compile_definitions(${name} PUBLIC ATTACCA_INSTRUMENT=${instrument} ATTACCA_MONO=${mono} ATTACCA_UI=$<BOOL:${ATTACCA_UI}>
                                             ATTACCA_VERSION="${PROJECT_VERSION}"
                                             ATTACCA_VERSION_NUMBERS=${version_numbers})
   target_link_libraries(${name} PUBLIC attacca_core)
@@ -113,8 +114,9 @@ function(attacca_clap name)
   endif()
 endfunction()
 
-attacca_variant(Attacca 0)
-attacca_variant(AttaccaInstrument 1)
+attacca_variant(Attacca 0 0)
+attacca_variant(AttaccaInstrument 1 0)
+attacca_variant(AttaccaMono 0 1)
 
 # Of tests alone: makes a renderer that knows no pace keep real time.
 if(ATTACCA_TESTS AND CMAKE_SYSTEM_NAME STREQUAL "Linux")

@@ -3,18 +3,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace attacca::ui {
 namespace {
 
-constexpr double kDouble_s = 0.35;  // two presses within this time put a slider back
+constexpr double kDouble_s = 0.35;  // two presses within this time put a knob back
 constexpr double kAgain_s = 0.08;   // off for so long before on again: longer than any host's block
-constexpr double kFine = 0.1;       // with shift, a slider moves so much slower
-constexpr double kWheel = 0.02;     // of a slider's range, a step of the wheel
+constexpr double kFine = 0.1;       // with shift, a knob turns so much slower
+constexpr double kWheel = 0.02;     // of a knob's travel, a step of the wheel
+constexpr double kDrag = 150.0;     // units that the pointer goes for all of a knob's travel
+constexpr double kSeedTravel = 1000.0;
 
 const protocol::Parameter& row_of(int parameter) { return protocol::kParameters[static_cast<size_t>(parameter)]; }
 
 }  // namespace
+
+double travel(int parameter) {
+    const protocol::Parameter& row = row_of(parameter);
+    return row.name == "seed" ? kSeedTravel : row.maximum - row.minimum;
+}
 
 void Hands::set(int parameter, double value) {
     const protocol::Parameter& row = row_of(parameter);
@@ -31,7 +39,26 @@ void Hands::change(int parameter, double value) {
     edits_.end(parameter);
 }
 
-void Hands::step(int parameter, int by) { change(parameter, model_.parameter(parameter) + by); }
+// On to the next choice, round and round.
+void Hands::cycle(int parameter, int by) {
+    const protocol::Parameter& row = row_of(parameter);
+    const double now = model_.parameter(parameter);
+    if (row.choices.size() > 0) {
+        const auto count = static_cast<double>(row.choices.size());
+        return change(parameter, std::fmod(now + by + count, count));
+    }
+    const auto* const end = std::end(kBarsLadder);
+    const auto* next = by > 0 ? std::upper_bound(kBarsLadder, end, static_cast<int>(now))
+                              : std::lower_bound(kBarsLadder, end, static_cast<int>(now));
+    if (by < 0) next = next == kBarsLadder ? end - 1 : next - 1;
+    change(parameter, next == end ? kBarsLadder[0] : *next);
+}
+
+void Hands::turn(int parameter, double by) {
+    const protocol::Parameter& row = row_of(parameter);
+    drawn_ = std::clamp(drawn_ + by, row.minimum, row.maximum);
+    set(parameter, drawn_);
+}
 
 // A take that ended by itself leaves the parameter on: the next press must begin a new one, not release nothing.
 void Hands::press_trigger(int parameter, double now_s) {
@@ -52,8 +79,11 @@ bool Hands::press(const Layout& layout, double x, double y, double now_s) {
     if (id == kControls) return false;
     pressed_ = id;
     last_x_ = x;
+    last_y_ = y;
     const Control& control = layout.controls[id];
     const int parameter = control.parameter;
+    parameter_of_pressed_ = parameter;
+    kind_of_pressed_ = control.kind;
     const double inside = (x - control.rect.x) / control.rect.w;
     switch (control.kind) {
         case Kind::trigger:
@@ -62,15 +92,11 @@ bool Hands::press(const Layout& layout, double x, double y, double now_s) {
         case Kind::latch:
             latch_ = !latch_;
             break;
-        case Kind::segments: {
-            const auto count = static_cast<double>(row_of(parameter).choices.size());
-            change(parameter, std::min(std::floor(inside * count), count - 1));
+        case Kind::cycle:
+        case Kind::chip:
+            cycle(parameter, control.kind == Kind::cycle && inside < 1.0 / 3.0 ? -1 : 1);
             break;
-        }
-        case Kind::stepper:
-            step(parameter, inside < 0.5 ? -1 : 1);
-            break;
-        case Kind::slider:
+        case Kind::knob:
             edits_.begin(parameter);
             if (twice) set(parameter, row_of(parameter).initial);
             drawn_ = model_.parameter(parameter);
@@ -83,14 +109,11 @@ bool Hands::move(const Layout& layout, double x, double y, bool fine) {
     const size_t over = layout.control_at(x, y);
     const bool changed = over != hovered_;
     hovered_ = over;
-    if (pressed_ == kControls || layout.controls[pressed_].kind != Kind::slider) return changed;
-    const Control& control = layout.controls[pressed_];
-    const protocol::Parameter& row = row_of(control.parameter);
-    const double range = row.maximum - row.minimum;
-    drawn_ += (x - last_x_) / control.rect.w * range * (fine ? kFine : 1.0);
-    drawn_ = std::clamp(drawn_, row.minimum, row.maximum);
+    if (pressed_ == kControls || layout.controls[pressed_].kind != Kind::knob) return changed;
+    const int parameter = layout.controls[pressed_].parameter;
+    turn(parameter, (x - last_x_ + last_y_ - y) / kDrag * travel(parameter) * (fine ? kFine : 1.0));
     last_x_ = x;
-    set(control.parameter, drawn_);
+    last_y_ = y;
     return true;
 }
 
@@ -98,29 +121,28 @@ bool Hands::release() {
     if (pressed_ == kControls) return false;
     const size_t id = pressed_;
     pressed_ = kControls;
-    const auto parameter_of = [](std::string_view name) { return protocol::parameter_index(name); };
+    const int parameter = parameter_of_pressed_;
     if (id == trigger && !latch_) {
-        const int parameter = parameter_of("trigger");
         again_at_s_ = -1.0;
         set(parameter, 0.0);
         edits_.end(parameter);
-    } else if (id == variation || id == mix) {
-        edits_.end(parameter_of(id == variation ? "variation" : "mix"));
+    } else if (kind_of_pressed_ == Kind::knob) {
+        edits_.end(parameter);
     }
     return true;
 }
 
-bool Hands::scroll(const Layout& layout, double x, double y, double steps) {
+bool Hands::scroll(const Layout& layout, double x, double y, double steps, bool fine) {
     const size_t id = layout.control_at(x, y);
     if (id == kControls || pressed_ != kControls || steps == 0.0) return false;
     const Control& control = layout.controls[id];
-    if (control.kind == Kind::stepper) {
-        step(control.parameter, steps > 0 ? 1 : -1);
-    } else if (control.kind == Kind::slider) {
-        const protocol::Parameter& row = row_of(control.parameter);
-        change(control.parameter, model_.parameter(control.parameter) + steps * kWheel * (row.maximum - row.minimum));
+    if (control.parameter < 0 || control.kind == Kind::trigger) return false;
+    const protocol::Parameter& row = row_of(control.parameter);
+    if (control.kind != Kind::knob || row.integer) {
+        change(control.parameter, model_.parameter(control.parameter) + (steps > 0 ? 1 : -1));
     } else {
-        return false;
+        const double by = steps * kWheel * travel(control.parameter) * (fine ? kFine : 1.0);
+        change(control.parameter, model_.parameter(control.parameter) + by);
     }
     return true;
 }

@@ -8,18 +8,34 @@
 namespace attacca::ui {
 namespace {
 
-constexpr float kMargin = 12, kGap = 8;
-constexpr float kHeader = 52, kFigures = 132;
-constexpr float kRow = 38, kTrigger = 124;
-constexpr float kPanel = 3 * kRow + 2 * kGap;
+constexpr float kMargin = 14, kGap = 8;
+constexpr float kHeader = 46, kFigures = 112;
+constexpr float kTrigger = 138, kCycle = 38, kKnobs = 66, kChip = 26;
+constexpr float kPanel = kCycle + kKnobs + kChip + 2 * kGap;
 
-constexpr int index(std::string_view name) { return protocol::parameter_index(name); }
+struct Place {
+    size_t id;
+    std::string_view parameter;
+};
+constexpr Place kCycles[] = {{mode, "mode"}, {quantum, "quantum"}, {bars, "bars"}};
+constexpr Place kDials[] = {
+    {variation, "variation"}, {temperature, "temperature"}, {mix, "mix"}, {gain, "gain"}, {seed, "seed"}};
+constexpr Place kChips[] = {{drums, "drums"}, {bass, "bass"}, {chords, "chords"}, {lead, "lead"}};
+
+template <size_t kCount>
+void put_row(Layout& layout, Kind kind, const Place (&places)[kCount], const Rect& row, float gap) {
+    for (size_t i = 0; i < kCount; ++i) {
+        const int parameter = protocol::parameter_index(places[i].parameter);
+        layout.controls[places[i].id] = {kind, parameter, part(row, i, kCount, gap)};
+    }
+}
 
 }  // namespace
 
-Rect part(const Rect& whole, size_t index, size_t count) {
-    const float width = whole.w / static_cast<float>(count);
-    return {whole.x + static_cast<float>(index) * width, whole.y, width, whole.h};
+Rect part(const Rect& whole, size_t index, size_t count, float gap) {
+    const auto parts = static_cast<float>(count);
+    const float width = (whole.w - (parts - 1) * gap) / parts;
+    return {whole.x + static_cast<float>(index) * (width + gap), whole.y, width, whole.h};
 }
 
 size_t Layout::control_at(double x, double y) const {
@@ -37,27 +53,19 @@ Layout layout_of(double width_px, double height_px) {
     made.height = static_cast<float>(height_px / unit);
     const float inner = made.width - 2 * kMargin;
     const float panel_y = made.height - kMargin - kPanel;
-    made.header = {kMargin, kMargin, inner, kHeader - kMargin};
-    made.grid = {kMargin, kHeader + kGap + 2, inner - kFigures - kGap, panel_y - kHeader - 2 * kGap - 2};
-    made.figures = {made.grid.right() + kGap, made.grid.y, kFigures, made.grid.h};
+    made.header = {kMargin, kMargin - 2, inner, kHeader};
+    const float top = made.header.bottom() + kGap;
+    made.grid = {kMargin, top, inner - kFigures - kGap, panel_y - top - kGap - 2};
+    made.figures = {made.grid.right() + kGap, top, kFigures, made.grid.h};
 
+    const float chips_y = panel_y + kPanel - kChip;
+    const int parameter = protocol::parameter_index("trigger");
+    made.controls[trigger] = {Kind::trigger, parameter, {kMargin, panel_y, kTrigger, kPanel - kChip - kGap}};
+    made.controls[latch] = {Kind::latch, -1, {kMargin, chips_y, kTrigger, kChip}};
     const float x = kMargin + kTrigger + kGap, width = made.width - kMargin - x;
-    const float second = panel_y + kRow + kGap, third = second + kRow + kGap;
-    const float side = width * 0.36f;
-    const float slider = (width - side - 2 * kGap) / 2;
-    made.controls[trigger] = {Kind::trigger, index("trigger"), {kMargin, panel_y, kTrigger, 2 * kRow + kGap}};
-    made.controls[latch] = {Kind::latch, -1, {kMargin, third, kTrigger, kRow}};
-    made.controls[mode] = {Kind::segments, index("mode"), {x, panel_y, width - side - kGap, kRow}};
-    made.controls[quantum] = {Kind::stepper, index("quantum"), {x + width - side, panel_y, side, kRow}};
-    made.controls[variation] = {Kind::slider, index("variation"), {x, second, slider, kRow}};
-    made.controls[mix] = {Kind::slider, index("mix"), {x + slider + kGap, second, slider, kRow}};
-    made.controls[bars] = {Kind::stepper, index("bars"), {x + width - side, second, side, kRow}};
-    constexpr std::string_view kInstruments[] = {"drums", "bass", "chords", "lead"};
-    const float instrument = (width - 3 * kGap) / 4;
-    for (size_t i = 0; i < 4; ++i) {
-        const float left = x + static_cast<float>(i) * (instrument + kGap);
-        made.controls[drums + i] = {Kind::segments, index(kInstruments[i]), {left, third, instrument, kRow}};
-    }
+    put_row(made, Kind::cycle, kCycles, {x, panel_y, width, kCycle}, kGap);
+    put_row(made, Kind::knob, kDials, {x, panel_y + kCycle + kGap, width, kKnobs}, 0);
+    put_row(made, Kind::chip, kChips, {x, chips_y, width, kChip}, kGap);
     return made;
 }
 

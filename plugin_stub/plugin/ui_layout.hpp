@@ -1,4 +1,4 @@
-// Layout: where everything stands in the plugin window, in units (the window is never less than 560 x 320 of them; a
+// Layout: where everything stands in the plugin window, in units (the window is never less than 600 x 380 of them; a
 // unit is as many pixels as fit). Between window size and drawing, and between pointer and controls; no graphics in it.
 // Thread: main.
 #pragma once
@@ -8,19 +8,38 @@
 
 namespace attacca::ui {
 
-inline constexpr double kLeastWidth = 560.0, kLeastHeight = 320.0;
-inline constexpr unsigned kWidth_px = 840, kHeight_px = 480;  // as opened, at scale factor 1
+inline constexpr double kLeastWidth = 600.0, kLeastHeight = 380.0;
+inline constexpr unsigned kWidth_px = 900, kHeight_px = 570;  // as opened, at scale factor 1
+inline constexpr unsigned kLeastWidth_px = 600, kLeastHeight_px = 380;
 
 struct Rect {
     float x{0}, y{0}, w{0}, h{0};
     float right() const { return x + w; }
     float bottom() const { return y + h; }
+    float middle() const { return x + w / 2; }
     bool contains(double px, double py) const { return px >= x && px < right() && py >= y && py < bottom(); }
 };
 
-enum class Kind { trigger, latch, segments, stepper, slider };
+// cycle: a click goes to the next choice, on its left third to the one before. chip: a small cycle.
+enum class Kind { trigger, latch, cycle, knob, chip };
 
-enum ControlId : size_t { trigger, latch, mode, quantum, bars, variation, mix, drums, bass, chords, lead, kControls };
+enum ControlId : size_t {
+    trigger,
+    latch,
+    mode,
+    quantum,
+    bars,
+    variation,
+    temperature,
+    mix,
+    gain,
+    seed,
+    drums,
+    bass,
+    chords,
+    lead,
+    kControls
+};
 
 struct Control {
     Kind kind;
@@ -40,7 +59,7 @@ struct Layout {
 
 Layout layout_of(double width_px, double height_px);
 
-// Part `index` of `count` side by side.
-Rect part(const Rect& whole, size_t index, size_t count);
+// Part `index` of `count` side by side, `gap` between them.
+Rect part(const Rect& whole, size_t index, size_t count, float gap);
 
 }  // namespace attacca::ui

@@ -92,7 +92,7 @@ void UiModel::update(const Reading& reading, const PeakStrip& peaks, std::string
     sighted_ = begun_ = true;
 }
 
-void UiModel::update_blind(double now_s) {
+void UiModel::update_blind(bool switched_off, double now_s) {
     const auto meter = [this](std::string_view name) {
         return meters_[static_cast<size_t>(protocol::meter_index(name))];
     };
@@ -101,7 +101,7 @@ void UiModel::update_blind(double now_s) {
     reading_ = Reading{};
     reading_.connected = connected;
     reading_.sounding = state == 2 || state == 3;
-    words_ = words_of_meters(connected, state);
+    words_ = switched_off ? words_of("stopped") : words_of_meters(connected, state);
     follow_figures(meter("rtf"), meter("lookahead_now_ms"), connected && state != 0, std::llround(meter("underruns")),
                    now_s);
     now_s_ = now_s;

@@ -55,8 +55,8 @@ public:
 
     // One idle with access to the instance. `now_s`: seconds since some moment.
     void update(const Reading& reading, const PeakStrip& peaks, std::string_view state, double now_s);
-    // One idle without it: what the output parameters said.
-    void update_blind(double now_s);
+    // One idle without it: what the output parameters said, or that the host has it switched off.
+    void update_blind(bool switched_off, double now_s);
 
     void set_parameter(int index, double value);  // of protocol::kParameters; clamped
     void set_meter(int index, double value);      // of protocol::kMeters

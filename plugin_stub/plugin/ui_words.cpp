@@ -2,6 +2,7 @@
 #include "ui_words.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 namespace attacca::ui {
@@ -9,8 +10,10 @@ namespace {
 
 bool starts(std::string_view text, std::string_view with) { return text.substr(0, with.size()) == with; }
 
+constexpr std::string_view kNoEngineAt = "no engine at ";
+
 bool local(std::string_view address) {
-    return address.find("//127.") != address.npos || address.find("//localhost") != address.npos ||
+    return address.empty() || address.find("//127.") != address.npos || address.find("//localhost") != address.npos ||
            address.find("//[::1]") != address.npos;
 }
 
@@ -69,8 +72,12 @@ void put(char* to, size_t size, std::string_view text) {
 
 Words words_of(std::string_view state) {
     if (starts(state, "no engine")) {
-        const bool here = local(state) || state.find("//") == state.npos;
-        return words(Tone::bad, state, here ? "start it: attacca serve" : "start it there: attacca serve");
+        const std::string_view address = state.size() > kNoEngineAt.size() ? state.substr(kNoEngineAt.size()) : "";
+        std::array<char, 192> advice{};
+        std::snprintf(advice.data(), advice.size(), "%s: attacca serve%s%.*s", local(address) ? "start" : "start there",
+                      address.empty() ? "" : "   \u2192  ", static_cast<int>(std::min<size_t>(address.size(), 100)),
+                      address.data());
+        return words(Tone::bad, "no engine", advice.data());
     }
     if (starts(state, "refused")) return words(Tone::bad, "refused by the engine", reason(state));
     if (const size_t end = state.find(" is not an address"); end != state.npos)

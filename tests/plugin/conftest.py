@@ -79,6 +79,7 @@ class Formats:
 
     effect: Variant
     instrument: Variant
+    mono: Variant
 
 
 @pytest.fixture(scope="session")
@@ -103,12 +104,12 @@ def native(ready_build: Path | None) -> Native:
 
 @pytest.fixture(scope="session")
 def formats(ready_build: Path | None, native: Native) -> Formats:
-    """All formats of both variants, of the folder that is already built, else as `make plugin` builds them.
+    """All formats of all variants, of the folder that is already built, else as `make plugin` builds them.
     `native` has brought that up to date."""
     folder = (ROOT / "build" / "plugin" if ready_build is None else ready_build) / "bin"
-    variants = [Variant(folder=folder, name=name) for name in ("Attacca", "AttaccaInstrument")]
+    variants = [Variant(folder=folder, name=name) for name in ("Attacca", "AttaccaInstrument", "AttaccaMono")]
     for variant in variants:
         for file in (variant.clap, variant.vst3, variant.lv2, variant.standalone):
             if not file.exists():
                 pytest.skip(f"{file} was not built: make plugin")
-    return Formats(effect=variants[0], instrument=variants[1])
+    return Formats(effect=variants[0], instrument=variants[1], mono=variants[2])

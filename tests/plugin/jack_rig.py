@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import jack
 import numpy as np
+import soundfile
 
 TICKS = 1920  # of a beat, as many masters have it
 _BARS, _BARS_OFFSET = 0x10, 0x40  # JackPositionBBT, JackBBTFrameOffset
@@ -37,6 +39,13 @@ class Rig:
         self.still_from: int | None = None  # JACK's frame time that counts as 0 with --still
         self.notes = [(int(at), bytes.fromhex(data)) for at, data in (note.split(":") for note in options.midi)]
         self.lines = [(float(at), text) for at, _, text in (line.partition(":") for line in options.say)]
+        self.deeds = [(float(at), command) for at, _, command in (deed.partition(":") for deed in options.do)]
+        self.played: np.ndarray | None = None  # [samples, 2], round and round from frame 0
+        if options.play is not None:
+            samples, rate = soundfile.read(options.play, dtype="float32", always_2d=True)
+            if rate != options.rate:
+                raise ValueError(f"{options.play} is at {rate} Hz, the server at {options.rate} Hz")
+            self.played = np.repeat(samples[:, :1], 2, axis=1) if samples.shape[1] == 1 else samples[:, :2]
         self.sent: list[int] = []
         self.cycles: dict[int, int] = {}  # JACK's frame time -> transport frame
         self.recorded: dict[int, np.ndarray] = {}
@@ -44,6 +53,7 @@ class Rig:
         self.feeder = jack.Client("feeder", servername=options.server, no_start_server=True)
         self.taker = jack.Client("taker", servername=options.server, no_start_server=True)
         self.midi = self.feeder.midi_outports.register("midi")
+        self.sources = [self.feeder.outports.register(f"out{index}") for index in range(2)]
         self.inputs = [self.taker.inports.register(f"in{index}") for index in range(2)]
         self.feeder.set_process_callback(self._feed)
         self.feeder.set_xrun_callback(self._xrun)
@@ -56,6 +66,8 @@ class Rig:
 
     def _feed(self, frames: int) -> None:
         self.midi.clear_buffer()
+        for port in self.sources:
+            port.get_array()[:] = 0.0
         state, position = self.feeder.transport_query_struct()
         frame = position.frame
         if self.still_from is not None:
@@ -63,6 +75,10 @@ class Rig:
         if frame < 0 or (state != jack.ROLLING and self.still_from is None):
             return
         self.cycles[self.feeder.last_frame_time] = frame
+        if self.played is not None:
+            block = self.played[np.arange(frame, frame + frames) % len(self.played)]
+            for index, port in enumerate(self.sources):
+                port.get_array()[:] = block[:, index]
         for at, data in self.notes:
             if frame <= at < frame + frames:
                 self.midi.write_midi_event(at - frame, data)
@@ -120,6 +136,10 @@ class Rig:
         self.connect(self.midi, midi_in)
         for port, source in zip(self.inputs, outputs, strict=False):
             self.connect(source, port)
+        if self.played is not None:
+            audio_in = self.wait_for(pattern, midi=False, inputs=True, count=self.options.channels)
+            for source, port in zip(self.sources, audio_in, strict=False):
+                self.connect(source, port)
         time.sleep(self.options.settle_s)
         if self.options.still:
             self.still_from = self.feeder.last_frame_time + 10 * self.feeder.blocksize
@@ -132,6 +152,8 @@ class Rig:
             time.sleep(0.05)
             while self.lines and time.monotonic() >= began + self.lines[0][0]:
                 say(self.lines.pop(0)[1] + "\n")
+            while self.deeds and time.monotonic() >= began + self.deeds[0][0]:
+                subprocess.run(shlex.split(self.deeds.pop(0)[1]), check=True)
         self.feeder.transport_stop()
         time.sleep(0.2)
 
@@ -161,6 +183,8 @@ def main() -> None:
         "--bbt-offset", type=int, default=0, help="frames before a cycle of which the timebase tells"
     )
     parser.add_argument("--say", action="append", default=[], help="SECONDS:TEXT, to the command while it rolls")
+    parser.add_argument("--play", type=Path, help="sound that the plugin hears, round and round from frame 0")
+    parser.add_argument("--do", action="append", default=[], help="SECONDS:COMMAND, run while it rolls, in order")
     parser.add_argument("--still", action="store_true", help="no transport, no timebase")
     parser.add_argument("--start-frame", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=4.0)

@@ -47,14 +47,15 @@ def bench(native: Native, formats: Formats, tmp_path_factory: pytest.TempPathFac
 
 
 def test_ports_latency_and_extensions(bench: Bench, formats: Formats) -> None:
-    for variant, identity in (
-        (formats.effect, "org.attacca.effect"),
-        (formats.instrument, "org.attacca.instrument"),
+    for variant, identity, channels in (
+        (formats.effect, "org.attacca.effect", 2),
+        (formats.instrument, "org.attacca.instrument", 2),
+        (formats.mono, "org.attacca.effect-mono", 1),
     ):
         script = Script(plugin=variant.clap, length=1000, blocks=(100,)).at(500, "deactivate")
         report = bench.host.run(script.at(500, "activate", OTHER_RATE)).report
         about = report["plugin"]
-        assert (about["id"], about["inputs"], about["outputs"]) == (identity, [2], [2])
+        assert (about["id"], about["inputs"], about["outputs"]) == (identity, [channels], [channels])
         assert report["latency"] == [0, 0]
         needed = ("audio-ports", "note-ports", "params", "state", "latency", "render")
         assert all(about["extensions"][f"clap.{name}"] for name in needed)
@@ -80,6 +81,18 @@ def test_the_dry_signal_passes_bit_for_bit_until_a_take_sounds(bench: Bench) -> 
         played = bench.host.run(script)
         ramp = np.arange(3000, dtype=np.float32) * np.float32(2.0**-24)
         assert np.array_equal(played.audio, np.stack([ramp, -ramp], axis=1))
+
+
+def test_the_mono_variant_passes_one_channel_and_places_takes_as_the_stereo_one(
+    bench: Bench, formats: Formats
+) -> None:
+    script = Script(plugin=formats.mono.clap, rate=RATE, length=3000, blocks=(1, 7, 300)).play(0)
+    played = bench.host.run(script.set("input", "ramp"))
+    assert np.array_equal(played.audio, np.arange(3000, dtype=np.float32)[:, None] * np.float32(2.0**-24))
+    take = offline(Script(plugin=formats.mono.clap, rate=RATE, length=20_000, blocks=(512,))).play(0)
+    heard = bench.host.run(take.at(0, "flush", "quantum", 0).note(1234)).audio
+    assert heard.shape == (20_000, 1) and not heard[:1234].any()
+    assert np.array_equal(heard[1234:, 0], np.arange(1234, 20_000))
 
 
 def test_gain_mix_and_solo(bench: Bench) -> None:

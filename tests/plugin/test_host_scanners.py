@@ -34,6 +34,7 @@ class Expected:
     vst3_category: str
     vst3_inputs: int  # of the main bus
     vst3_side_inputs: int
+    channels: int = 2
 
 
 EXPECTED = {
@@ -45,12 +46,16 @@ EXPECTED = {
         uri="urn:attacca:instrument", name="Attacca Instrument", lv2_class="Instrument",
         vst3_category="Instrument|Sampler|Stereo", vst3_inputs=0, vst3_side_inputs=2,
     ),
+    "AttaccaMono": Expected(
+        uri="urn:attacca:effect-mono", name="Attacca Mono", lv2_class="Generator",
+        vst3_category="Fx|Generator|Mono", vst3_inputs=1, vst3_side_inputs=0, channels=1,
+    ),
 }  # fmt: skip
 
 
 @pytest.fixture(params=list(EXPECTED))
 def variant(request: pytest.FixtureRequest, formats: Formats) -> Variant:
-    return formats.effect if request.param == "Attacca" else formats.instrument
+    return {row.name: row for row in (formats.effect, formats.instrument, formats.mono)}[request.param]
 
 
 def scan(command: list[str | Path], folder: Path, said: str = "", **environment: str) -> str:
@@ -78,7 +83,7 @@ def test_ardour_finds_the_vst3(variant: Variant, tmp_path: Path) -> None:
     assert plugin.attrib["vendor"] == "Attacca"
     assert plugin.attrib["category"] == expected.vst3_category
     counts = [int(plugin.attrib[f"n_{kind}"]) for kind in ("inputs", "aux_inputs", "outputs", "midi_inputs")]
-    assert counts == [expected.vst3_inputs, expected.vst3_side_inputs, 2, 1]
+    assert counts == [expected.vst3_inputs, expected.vst3_side_inputs, expected.channels, 1]
 
 
 def test_qtractor_finds_the_clap(variant: Variant, tmp_path: Path) -> None:
@@ -88,22 +93,23 @@ def test_qtractor_finds_the_clap(variant: Variant, tmp_path: Path) -> None:
     (line,) = told.splitlines()
     kind, name, audio, midi, controls, flags, file, index, identifier = line.split("|")
     assert (kind, name, file, index) == ("CLAP", EXPECTED[variant.name].name, str(variant.clap), "0")
-    assert (audio, midi, controls) == ("2:2", "1:0", f"{CONTROLS}:{len(METERS)}")
+    channels = EXPECTED[variant.name].channels
+    assert (audio, midi, controls) == (f"{channels}:{channels}", "1:0", f"{CONTROLS}:{len(METERS)}")
     assert "RT" in flags.split(",")
     assert int(identifier, 16)
 
 
-def test_the_two_variants_are_told_apart(formats: Formats, tmp_path: Path) -> None:
+def test_the_variants_are_told_apart(formats: Formats, tmp_path: Path) -> None:
     """Hosts keep plugins by these numbers."""
     if not ARDOUR or not QTRACTOR:
         pytest.skip("Ardour's or qtractor's scanner (ardour, qtractor) is not installed")
-    variants = (formats.effect, formats.instrument)
+    variants = (formats.effect, formats.instrument, formats.mono)
     environment = {"LD_LIBRARY_PATH": str(ARDOUR[-1].parent)}
     vst3 = [scan([ARDOUR[-1], "-f", "-v", variant.vst3], tmp_path, **environment) for variant in variants]
     clap = scan([QTRACTOR[-1]], tmp_path, said="".join(f"CLAP:{variant.clap}\n" for variant in variants))
     uids = [re.search(r'uid="([0-9A-F]{32})"', told).group(1) for told in vst3]  # type: ignore[union-attr]
-    assert len(set(uids)) == 2
-    assert len({line.rpartition("|")[2] for line in clap.splitlines()}) == 2
+    assert len(set(uids)) == 3
+    assert len({line.rpartition("|")[2] for line in clap.splitlines()}) == 3
 
 
 def test_lilv_lists_the_lv2(variant: Variant, tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_lilv_lists_the_lv2(variant: Variant, tmp_path: Path) -> None:
     assert re.search(rf"Name: +{expected.name}\n", told)
     assert re.search(rf"Class: +{expected.lv2_class}", told)
     assert re.search(r"Has latency: +yes", told)
-    assert told.count("#AudioPort") == 4
+    assert told.count("#AudioPort") == 2 * expected.channels
 
 
 def test_a_bundle_that_is_damaged_is_noticed(formats: Formats, tmp_path: Path) -> None:
