@@ -100,16 +100,14 @@ def test_qtractor_finds_the_clap(variant: Variant, tmp_path: Path) -> None:
 
 
 def test_the_variants_are_told_apart(formats: Formats, tmp_path: Path) -> None:
-    """Hosts keep plugins by these numbers."""
-    if not ARDOUR or not QTRACTOR:
-        pytest.skip("Ardour's or qtractor's scanner (ardour, qtractor) is not installed")
+    """Hosts keep VST3s by these numbers. (qtractor's number of a CLAP is a pointer's: nobody can set it.)"""
+    if not ARDOUR:
+        pytest.skip("Ardour's VST3 scanner (ardour) is not installed")
     variants = (formats.effect, formats.instrument, formats.mono)
     environment = {"LD_LIBRARY_PATH": str(ARDOUR[-1].parent)}
     vst3 = [scan([ARDOUR[-1], "-f", "-v", variant.vst3], tmp_path, **environment) for variant in variants]
-    clap = scan([QTRACTOR[-1]], tmp_path, said="".join(f"CLAP:{variant.clap}\n" for variant in variants))
     uids = [re.search(r'uid="([0-9A-F]{32})"', told).group(1) for told in vst3]  # type: ignore[union-attr]
     assert len(set(uids)) == 3
-    assert len({line.rpartition("|")[2] for line in clap.splitlines()}) == 3
 
 
 def test_lilv_lists_the_lv2(variant: Variant, tmp_path: Path) -> None:

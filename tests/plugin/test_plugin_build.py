@@ -47,7 +47,7 @@ def said(*command: str | Path) -> str:
 def objects(formats: Formats) -> dict[tuple[str, str], Path]:
     """(variant, format): shared object."""
     found = {}
-    for variant in (formats.effect, formats.instrument):
+    for variant in (formats.effect, formats.instrument, formats.mono):
         found[variant.name, "clap"] = variant.clap
         (found[variant.name, "vst3"],) = variant.vst3.glob("Contents/*-linux/*.so")
         (found[variant.name, "lv2"],) = variant.lv2.glob("*.so")
