@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -170,6 +171,20 @@ class Rig:
         return audio
 
 
+def screen() -> tuple[subprocess.Popen[str] | None, dict[str, str]]:
+    """A virtual screen for the standalone's window where there is none, and what tells of it. To be ended."""
+    if "DISPLAY" in os.environ or shutil.which("Xvfb") is None:
+        return None, {}
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "900x570x24"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    return server, {"DISPLAY": f":{server.stdout.readline().strip()}", "LIBGL_ALWAYS_SOFTWARE": "1"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default=f"attacca-{os.getpid()}")
@@ -200,8 +215,9 @@ def main() -> None:
         stderr=subprocess.DEVNULL,
     )
     plugin = None
+    display, shown = screen()
     try:
-        environment = os.environ | {"JACK_DEFAULT_SERVER": options.server, "JACK_NO_START_SERVER": "1"}
+        environment = os.environ | shown | {"JACK_DEFAULT_SERVER": options.server, "JACK_NO_START_SERVER": "1"}
         deadline = time.monotonic() + 10.0
         while True:
             try:
@@ -227,7 +243,7 @@ def main() -> None:
         alive = plugin.poll() is None
         print(json.dumps({"first_frame": first, "sent": rig.sent, "xruns": rig.xruns, "alive": alive}), flush=True)
     finally:
-        for process in (plugin, server):
+        for process in (plugin, server, display):
             if process is not None:
                 process.terminate()
                 try:
