@@ -19,7 +19,9 @@ from typing import Any
 PREFIX = "ATTACCA_"
 CONFIG_VARIABLE = "ATTACCA_CONFIG"  # names the TOML file, as --config does
 # Not settings: folders of bundles (engine/bundle.py), and what the native plugin reads (bridge/plugin_address.py).
-_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "ATTACCA_MODELS", "ATTACCA_ENGINE", "ATTACCA_OFFLINE"})
+_OTHER_VARIABLES = frozenset(
+    {CONFIG_VARIABLE, "ATTACCA_MODELS", "ATTACCA_ENGINE", "ATTACCA_OFFLINE", "ATTACCA_WINDOW_FPS"}
+)
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 

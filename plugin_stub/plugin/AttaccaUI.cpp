@@ -3,6 +3,7 @@
 // Thread: main.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 
 #include "AttaccaPlugin.hpp"
 #include "DistrhoUI.hpp"
@@ -14,7 +15,14 @@ namespace {
 
 using namespace attacca;
 
-constexpr double kFrame_s = 1.0 / 31.0;
+constexpr const char* kRateVariable = "ATTACCA_WINDOW_FPS";  // for machines that draw OpenGL by the processor
+constexpr double kUsualRate_hz = 31.0, kLeastRate_hz = 1.0, kMostRate_hz = 60.0;
+
+double frame_s() {
+    const char* value = std::getenv(kRateVariable);
+    const double wanted = value != nullptr ? std::atof(value) : 0.0;
+    return 1.0 / (wanted > 0.0 ? std::clamp(wanted, kLeastRate_hz, kMostRate_hz) : kUsualRate_hz);
+}
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -47,7 +55,7 @@ protected:
     void uiIdle() override {
         const double now = now_s();
         if (hands_.tick(now)) touched_ = true;
-        if (now - looked_at_s_ < kFrame_s) return;
+        if (now - looked_at_s_ < frame_s_) return;
         looked_at_s_ = now;
         look(now);
         const ui::Layout layout = this->layout();
@@ -121,6 +129,7 @@ private:
     ui::UiModel model_;
     ui::Hands hands_;
     std::string engine_model_;
+    const double frame_s_{frame_s()};
     double looked_at_s_{0.0};
     uint64_t shown_{0};
     bool touched_{true};

@@ -124,7 +124,7 @@ def record_once(command: list[str | Path], engine: IndexEngine, folder: Path, ro
     rig = [sys.executable, RIG, "--rate", row.rate, "--block", row.period, "--client", "Attacca", "--out", out]
     process = subprocess.Popen(
         [*map(str, rig), *options, "--", *map(str, command)],
-        env=os.environ | {"ATTACCA_ENGINE": engine.address(row.rate)},
+        env=os.environ | {"ATTACCA_ENGINE": engine.address(row.rate), "ATTACCA_WINDOW_FPS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
