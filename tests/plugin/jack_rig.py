@@ -106,7 +106,7 @@ class Rig:
         position.beats_per_minute = float(self.bpm * Fraction(self.meter_den, 4))
 
     def wait_for(self, pattern: str, *, midi: bool, inputs: bool, count: int) -> list[jack.Port]:
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 45.0
         while time.monotonic() < deadline:
             ports = self.feeder.get_ports(
                 pattern, is_midi=midi, is_audio=not midi, is_input=inputs, is_output=not inputs

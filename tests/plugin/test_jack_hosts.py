@@ -131,7 +131,7 @@ def record_once(command: list[str | Path], engine: IndexEngine, folder: Path, ro
         start_new_session=True,
     )
     try:
-        said, told = process.communicate(timeout=60)
+        said, told = process.communicate(timeout=100)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # it has children
