@@ -101,10 +101,10 @@ def test_training_brings_the_songs_nearer(data: Path, finished: Path) -> None:
     config = tiny_config()
     torch.manual_seed(0)
     start = State(net=CodecNet(config))
-    start.net.start_from_pca(Songs(data / "train", config).sample(300, np.random.default_rng(0)))
+    start.net.start_from_pca(Songs(data / "train", config=config).sample(300, np.random.default_rng(0)))
     trained = State.load(finished / "codec.pt")
     trained.quantizer = None
-    heldout = Songs(data / "heldout", config)
+    heldout = Songs(data / "heldout", config=config)
     assert evaluate(trained, heldout) < evaluate(start, heldout)
     assert [line["stage"] for line in trained.history].index("fit") > 0
 
@@ -125,7 +125,7 @@ def test_recipe_names_what_is_out_of_range(field: str, value: float) -> None:
 
 def test_crops_change_level_and_nothing_else(data: Path) -> None:
     config = tiny_config()
-    songs = Songs(data / "train", config)
+    songs = Songs(data / "train", config=config)
     songs.frames = [song[:40] for song in songs.frames]
     batch = next(songs.crops(64, 64, np.random.default_rng(0))).numpy()
     assert batch.shape == (64, 64, config.spectral.width)

@@ -27,12 +27,15 @@ def load_audio(path: Path, config: CodecConfig) -> np.ndarray:
 
 
 class Songs:
-    """Frames of a folder's songs, analysed once and kept in half precision."""
+    """Frames of the songs in folders, analysed once and kept in half precision; each folder's first `limit`."""
 
-    def __init__(self, folder: Path, config: CodecConfig, *, limit: int | None = None) -> None:
-        paths = list_songs(folder)[:limit]
-        if not paths:
-            raise ValueError(f"{folder} holds no songs: build the dataset first")
+    def __init__(self, *folders: Path, config: CodecConfig, limit: int | None = None) -> None:
+        paths = []
+        for folder in folders:
+            found = list_songs(folder)[:limit]
+            if not found:
+                raise ValueError(f"{folder} holds no songs: build the dataset first")
+            paths += found
         self.floor, self.level_width = config.spectral.floor, config.spectral.level_width
         with ThreadPoolExecutor(2) as pool:
             self.frames = list(

@@ -224,11 +224,16 @@ def train_codec(
     *,
     until: str = "decoder",
     limit: int | None = None,
+    also: Path | None = None,
 ) -> State:
-    """Run or resume the recipe up to and including stage `until`; RUN/codec.pt is the result."""
+    """Run or resume the recipe up to and including stage `until`; RUN/codec.pt is the result.
+
+    also: a folder of further sounds to train on (training/music/sounds.py).
+    """
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = run / "codec.pt"
-    train, heldout = Songs(data / "train", config, limit=limit), Songs(data / "heldout", config, limit=8)
+    folders = [data / "train"] if also is None else [data / "train", also]
+    train, heldout = Songs(*folders, config=config, limit=limit), Songs(data / "heldout", config=config, limit=8)
     if checkpoint.is_file():
         state = State.load(checkpoint)
     else:
@@ -256,9 +261,11 @@ def train_codec(
 def main(
     data: Annotated[Path, typer.Option(help="dataset folder with train/ and heldout/")],
     run: Annotated[Path, typer.Option(help="run folder; a run that exists is resumed")],
+    also: Annotated[Path | None, typer.Option(help="folder of further sounds to train on")] = None,
     minutes: Annotated[float, typer.Option(help="minutes of the unquantised stage")] = 16.0,
     decoder_minutes: Annotated[float, typer.Option(help="minutes of the decoder stage")] = 12.0,
     until: Annotated[str, typer.Option(help="last stage to run: auto, fit or decoder")] = "decoder",
+    limit: Annotated[int | None, typer.Option(help="songs of each folder at most, to save memory")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
     geometry: Annotated[str, typer.Option(help="v0 (32 kHz mono), v1 (48 kHz stereo)")] = "v0",
     tiny: Annotated[bool, typer.Option(help="tiny networks, for tests")] = False,
@@ -271,7 +278,7 @@ def main(
     torch.set_num_threads(threads)
     recipe = TrainConfig(auto_minutes=minutes, decoder_minutes=decoder_minutes)
     config = tiny_config() if tiny else GEOMETRIES[geometry]()
-    train_codec(data, run, config, recipe, until=until)
+    train_codec(data, run, config, recipe, until=until, limit=limit, also=also)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def sounding(song: Song, frames: int) -> npt.NDArray[np.bool_]:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A path to write to that becomes `target` when all is written."""
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to that becomes `target` when all is written, or nothing."""
     partial = target.parent / f".{target.name}.{os.getpid()}.partial"
     try:
         yield partial
@@ -122,14 +122,14 @@ def _whole(target: Path) -> Iterator[Path]:
 def write_song(path: Path, seed: int, sheet: Sheet) -> None:
     """PATH.flac, PATH.stems.flac if wanted, then PATH.npz, each whole or not at all. `path` has no suffix."""
     song = make_song(seed, sheet)
-    with _whole(path.with_suffix(".flac")) as partial:
+    with whole_file(path.with_suffix(".flac")) as partial:
         soundfile.write(partial, song.audio, sheet.rate, format="FLAC", subtype="PCM_16")
     if song.stems is not None:
-        with _whole(path.with_suffix(".stems.flac")) as partial:
+        with whole_file(path.with_suffix(".stems.flac")) as partial:
             quiet = np.clip(STEM_GAIN * song.stems, -1.0, 1.0)
             soundfile.write(partial, quiet, sheet.rate, format="FLAC", subtype="PCM_16")
     arrays = {f.name: getattr(song.controls, f.name) for f in fields(song.controls)}
-    with _whole(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
+    with whole_file(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
         np.savez_compressed(file, about=np.array(json.dumps(song.about)), sounding=song.sounding, **arrays)
 
 
