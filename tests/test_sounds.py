@@ -9,9 +9,9 @@ import soundfile
 
 pytest.importorskip("scipy")
 
-from attacca.training.music import sounds  # noqa: E402
-from attacca.training.music.synth import library  # noqa: E402
-from attacca.training.render import RenderError, find_soundfont  # noqa: E402
+from attacca.training.music import sounds
+from attacca.training.music.synth import library
+from attacca.training.render import RenderError, find_soundfont
 
 SHORT = sounds.Clips(seconds=0.6)
 
