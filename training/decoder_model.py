@@ -151,11 +151,20 @@ class Decoder(nn.Module):
             elif name.endswith(("qkv.weight", "ffn_in.weight", "cond.weight")):
                 nn.init.normal_(weight, std=0.5 * dim**-0.5)
 
+    def token_table(self) -> Tensor:
+        """Embeddings [K, V + 1, d]."""
+        return self.tok_emb
+
+    def head(self, codebook: int) -> Tensor:
+        """[d, V]: logits are normed outputs times this."""
+        return self.heads[codebook]
+
     def embed(self, stack: Tensor, level: Tensor, cond: Tensor) -> Tensor:
         """stack int [B, L, K], level int [L] or [B, L], cond [B, L, C] -> [B, L, d]."""
-        books, vocabulary, dim = self.tok_emb.shape
+        table = self.token_table()
+        books, vocabulary, dim = table.shape
         index = stack + vocabulary * torch.arange(books, device=stack.device)
-        tokens = F.embedding_bag(index.reshape(-1, books), self.tok_emb.reshape(-1, dim), mode="sum")
+        tokens = F.embedding_bag(index.reshape(-1, books), table.reshape(-1, dim), mode="sum")
         return tokens.view(*stack.shape[:-1], dim) + self.level_emb[level] + self.cond(cond)
 
     def trunk(self, x: Tensor, timestep: Tensor, attend: Attend) -> Tensor:
@@ -186,7 +195,7 @@ class Decoder(nn.Module):
 
     def logits(self, outputs: Tensor, codebook: int) -> Tensor:
         """Normed outputs [..., d] -> [..., V]."""
-        return outputs @ self.heads[codebook]
+        return outputs @ self.head(codebook)
 
 
 class LayoutTensors:
