@@ -1,4 +1,4 @@
-"""Shared codewords are a way to train, not another model: folded, the decoder is plain and gives the same logits."""
+"""Shared codewords are a way to train, not another model: folded, the decoder is plain with the same logits."""
 
 from pathlib import Path
 

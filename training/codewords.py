@@ -1,9 +1,9 @@
 """A decoder whose tokens share what their codewords have in common; between the codec's quantiser and the trainer.
 
 A code of a residual quantiser is a vector, and near vectors sound alike. So a token's embedding is a learned row of
-its own plus a learned linear map of its codeword, and its logit likewise: what is learned of one code is learned of
-its neighbours, where a plain table must meet each of K x 1024 codes often enough. Only while training: `fold` leaves
-the plain tables, so graph, bundle and runtime know nothing of it. What it gains is in docs/LOG.md, "Decoder v1".
+its own plus a learned linear map of its codeword, and its logit likewise: what is learned of one code is learned
+of its neighbours, where a plain table must meet each of K x 1024 codes often enough. Only while training: `fold`
+leaves the plain tables, so graph, bundle and runtime know nothing of it. What it gains: docs/LOG.md, "Decoder v1".
 """
 
 from __future__ import annotations
