@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attacca.engine.bundle import Model
 from attacca.engine.codec import Codec
-from attacca.engine.conditioning import WIDTH, encode
+from attacca.engine.conditioning import ConditioningLayout, encode
 from attacca.engine.generator import Codes, Conditions, Sampling
 from attacca.engine.runtime import PREFILL_ROWS
 from attacca.engine.schedule import Schedule, context_rows
@@ -26,14 +26,14 @@ _PIECE_FRAMES = 16
 class Commands:
     """Condition rows of a song's frames, its own labels or none; the last row holds on past the end."""
 
-    def __init__(self, case: Case, *, known: bool = True) -> None:
-        rows = encode(case.controls)
+    def __init__(self, case: Case, layout: ConditioningLayout, *, known: bool = True) -> None:
+        rows = encode(case.controls, layout)
         self.all: Conditions = rows if known else np.zeros_like(rows)
 
     def rows(self, first_frame: int, count: int) -> Conditions:
-        """float32 [count, WIDTH] of frames [first_frame, first_frame + count)."""
+        """float32 [count, layout.width] of frames [first_frame, first_frame + count)."""
         frames = np.minimum(np.arange(first_frame, first_frame + count), len(self.all) - 1)
-        return np.asarray(self.all[frames], np.float32).reshape(count, WIDTH)
+        return np.asarray(self.all[frames], np.float32).reshape(count, self.all.shape[1])
 
 
 def encode_audio(codec: Codec, audio: Audio) -> Codes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacca.engine.bundle import Model
-from attacca.engine.conditioning import INSTRUMENTS, Controls, encode
+from attacca.engine.conditioning import INSTRUMENTS, ConditioningLayout, Controls, encode
 from attacca.engine.generator import Codes, Conditions, Sampling
 from attacca.training.compose import compose
 from attacca.training.dataset import HOP_SAMPLES
@@ -81,11 +81,11 @@ def go_on(controls: Controls, join: int, frames: int, *, changes: Sequence[Chang
 class Rows:
     """Condition rows of controls; the last row holds on past the end."""
 
-    def __init__(self, controls: Controls) -> None:
-        self._rows = encode(controls)
+    def __init__(self, controls: Controls, layout: ConditioningLayout) -> None:
+        self._rows = encode(controls, layout)
 
     def rows(self, first_frame: int, count: int) -> Conditions:
-        """float32 [count, WIDTH]."""
+        """float32 [count, layout.width]."""
         return self._rows[np.minimum(np.arange(first_frame, first_frame + count), len(self._rows) - 1)]
 
 
@@ -99,10 +99,10 @@ def continue_under(
     """
     generator = model.generator()
     join, stop = len(context), len(plans[-1][1])
-    generator.listen(context, Rows(plans[0][1]).rows(0, join))
+    generator.listen(context, Rows(plans[0][1], model.conditioning).rows(0, join))
     pieces = []
     for index, (first, controls) in enumerate(plans):
-        rows = Rows(controls)
+        rows = Rows(controls, model.conditioning)
         if index:
             generator.rollback(first)
         last = plans[index + 1][0] if index + 1 < len(plans) else stop

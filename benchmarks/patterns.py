@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import track
 
 from attacca.engine.bundle import Model, load_bundle
-from attacca.engine.conditioning import WIDTH
+from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.generator import Sampling
 from attacca.engine.pattern import make_pattern
 from attacca.export.export_bundle import export
 from attacca.training.dataset import HELDOUT_SEED, list_songs
 from attacca.training.decoder_data import TokenSongs
 from attacca.training.decoder_model import sized
-from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, train
+from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, layout_in, train
 from benchmarks.ears import Ears
 from benchmarks.model import Commands, continue_song, decode_codes, encode_audio
 from benchmarks.patterns_report import make_figure, make_report, make_table
@@ -94,19 +94,21 @@ def train_one(plan: Plan, pattern: str, p: int, seed: int, console: Console) -> 
     bundle = folder / "bundle"
     if (bundle / "manifest.json").is_file():
         return bundle
-    songs, heldout = TokenSongs(plan.data, "train"), TokenSongs(plan.data, "heldout")
+    begun = (folder / CHECKPOINT).is_file()
+    layout = layout_in(folder / CHECKPOINT) if begun else DEFAULT_LAYOUT
+    songs, heldout = (TokenSongs(plan.data, split, layout=layout) for split in ("train", "heldout"))
     size = int(max(song.max() for song in songs.codes + heldout.codes)) + 1
     config = sized(
         plan.size,
         num_codebooks=songs.num_codebooks,
         codebook_size=1 << (size - 1).bit_length(),
-        cond_width=WIDTH,
+        cond_width=layout.width,
         pattern=pattern,
         p=p,
         window_frames=make_pattern(pattern, songs.num_codebooks, p=p).context_slots(plan.crop_frames),
     )
-    trainer = Trainer(config, plan.recipe(seed))
-    if (folder / CHECKPOINT).is_file():
+    trainer = Trainer(config, plan.recipe(seed), layout=songs.layout)
+    if begun:
         trainer.load(folder / CHECKPOINT)
     try:
         train(
@@ -137,7 +139,7 @@ def play(model: Model, cases: list[Case], sampling: Sampling) -> list[Audio]:
     """Continuations of every case under its own commands."""
     codes = [encode_audio(model.codec, case.audio) for case in cases]
     return [
-        continue_song(model, case, known[: case.join], Commands(case), sampling)[1]
+        continue_song(model, case, known[: case.join], Commands(case, model.conditioning), sampling)[1]
         for case, known in zip(cases, codes, strict=True)
     ]
 

@@ -129,7 +129,7 @@ def score_song(bench: Bench, case: Case, other: Case, codes: list[Codes], index:
         ("guidance_1", True, plain),
         ("no_conditioning", False, plain),
     ):
-        commands = Commands(case, known=known)
+        commands = Commands(case, bench.model.conditioning, known=known)
         _, audio = continue_song(bench.model, case, codes[index][: case.join], commands, sampling)
         row, chance = continuation_scores(case, audio)
         scores.rows.setdefault(name, {}).update(row)
@@ -183,8 +183,9 @@ def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> 
 
 def _score_bits(bench: Bench, case: Case, codes: list[Codes], index: int, scores: SongScores) -> None:
     own, size = codes[index], bench.model.codec.codebook_size
-    bits = teacher_forced_bits(bench.model, own, Commands(case), case.join)
-    uncommanded = teacher_forced_bits(bench.model, own, Commands(case, known=False), case.join)
+    told, untold = (Commands(case, bench.model.conditioning, known=known) for known in (True, False))
+    bits = teacher_forced_bits(bench.model, own, told, case.join)
+    uncommanded = teacher_forced_bits(bench.model, own, untold, case.join)
     others = [c for i, c in enumerate(codes) if i != index] + [own[: case.join]]
     unigram = unigram_bits(own[case.join :], others, size)
     scores.bits_by_codebook, scores.unigram_by_codebook = bits.tolist(), unigram.tolist()

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from attacca.bridge.machine import commit, machine, versions
-from attacca.engine.conditioning import WIDTH
+from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
-from attacca.engine.manifest import DecoderSection, Manifest, PatternSection, this_conditioning
+from attacca.engine.manifest import ConditioningSection, DecoderSection, Manifest, PatternSection
 from attacca.engine.pattern import make_pattern
 from attacca.engine.runtime import StepRuntime
 from attacca.export.calibrate import calibrate_cache, forced_logits
@@ -34,8 +34,8 @@ class Noise:
     """Conditions that are the same for a frame whenever it is asked for."""
 
     def rows(self, first_frame: int, count: int) -> np.ndarray:
-        frames = range(first_frame, first_frame + count)
-        return np.stack([np.random.default_rng(t).standard_normal(WIDTH) for t in frames]).astype(np.float32)
+        frames, width = range(first_frame, first_frame + count), DEFAULT_LAYOUT.width
+        return np.stack([np.random.default_rng(t).standard_normal(width) for t in frames]).astype(np.float32)
 
 
 def manifest(layers: int, dim: int, precision: str, kv_bits: int, window: int) -> Manifest:
@@ -50,7 +50,7 @@ def manifest(layers: int, dim: int, precision: str, kv_bits: int, window: int) -
         codebook_size=SIZE,
         window_frames=window,
         pattern=PatternSection(name=PATTERN.name, p=PATTERN.p),
-        conditioning=this_conditioning(),
+        conditioning=ConditioningSection.of(DEFAULT_LAYOUT),
         decoder=DecoderSection(
             layers=layers, heads=dim // 64, head_dim=64, dim=dim, precision=precision, kv_bits=kv_bits
         ),
@@ -98,7 +98,14 @@ def distance(runtime: StepRuntime, exact: StepRuntime) -> float:
 def run(size: str, window: int, steps: int, threads: list[int]) -> list[dict[str, Any]]:
     layers, dim = (int(part) for part in size.split("x"))
     hidden = round(dim * 8 / 3 / 64) * 64
-    weights = random_decoder(layers=layers, dim=dim, hidden=hidden, num_codebooks=CODEBOOKS, codebook_size=SIZE)
+    weights = random_decoder(
+        layers=layers,
+        dim=dim,
+        hidden=hidden,
+        num_codebooks=CODEBOOKS,
+        codebook_size=SIZE,
+        conditioning_width=DEFAULT_LAYOUT.width,
+    )
     rows: list[dict[str, Any]] = []
     exact: StepRuntime | None = None
     scales = None

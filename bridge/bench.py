@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from attacca.bridge.config import Settings
 from attacca.bridge.machine import commit, machine, versions
-from attacca.engine.conditioning import Controls, encode
+from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.events import Model
 from attacca.engine.generator import Conditions, Sampling
 from attacca.engine.manifest import Manifest
@@ -66,7 +66,8 @@ class Row:
 class Constant:
     """A condition source that commands the same everywhere: 120 BPM in 4/4, everyone plays."""
 
-    def __init__(self, frames_per_second: float) -> None:
+    def __init__(self, frames_per_second: float, layout: ConditioningLayout) -> None:
+        self._layout = layout
         self._quarters_per_frame = 2.0 / frames_per_second
 
     def rows(self, first_frame: int, count: int) -> Conditions:
@@ -87,7 +88,8 @@ class Constant:
                 chord_known=known,
                 instruments_known=known,
                 style_known=known,
-            )
+            ),
+            self._layout,
         )
 
 
@@ -97,7 +99,7 @@ def measure(
     """All rows for a model: codec encode, prefill, decoder step, codec decode."""
     hop_samples, rate_hz = model.codec.hop_samples, model.codec.sample_rate
     frame_ms = 1000.0 * hop_samples / rate_hz
-    source = Constant(1000.0 / frame_ms)
+    source = Constant(1000.0 / frame_ms, model.conditioning)
 
     encoder = model.codec.encoder()
     hops = _test_signal(options.codec_frames * hop_samples, rate_hz).reshape(-1, hop_samples)

@@ -1,19 +1,20 @@
-"""`attacca models`: list, verify and show; a part of the command line (bridge/cli.py)."""
+"""`attacca models`: list, pull, verify and show; a part of the command line (bridge/cli.py)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from attacca.bridge.cli_options import AsJson
 
-models_app = typer.Typer(help="List, verify and show model bundles.")
+models_app = typer.Typer(help="List, pull, verify and show model bundles.")
 
 
 @models_app.callback(invoke_without_command=True)
 def models_main(context: typer.Context) -> None:
-    """List, verify and show model bundles."""
+    """List, pull, verify and show model bundles."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -24,6 +25,24 @@ def models_list(as_json: AsJson = False) -> None:
     from attacca.bridge import models
 
     models.print_list(as_json=as_json)
+
+
+@models_app.command("pull")
+def models_pull(
+    source: Annotated[str, typer.Argument(help="Name, URL or path of a bundle; or OWNER/NAME of the hub.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder it is put into.")] = None,
+    sha256: Annotated[str, typer.Option("--sha256", help="What the file must hash to.")] = "",
+    revision: Annotated[str | None, typer.Option("--revision", help="Hub: branch, tag or commit.")] = None,
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="Hub: URL of a mirror.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Hub: only what is here already.")] = False,
+) -> None:
+    """Bring a model here, verified; stopped, the same command goes on.
+
+    Example: attacca models pull ostinato-l
+    """
+    from attacca.bridge.pull import pull
+
+    typer.echo(pull(source, to, sha256=sha256, revision=revision, endpoint=endpoint, offline=offline))
 
 
 @models_app.command("verify")

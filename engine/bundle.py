@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from .codec import Codec
+from .conditioning import ConditioningLayout
 from .decoder import PatternDecoder
 from .manifest import DECODER_ROLE, MANIFEST_FILE, FileEntry, Manifest, ManifestError, read_manifest
 from .pattern import Pattern, make_pattern
@@ -33,6 +34,11 @@ class Model:
     codec: Codec
     runtime: StepRuntime
     pattern: Pattern
+
+    @property
+    def conditioning(self) -> ConditioningLayout:
+        """What the decoder can be told."""
+        return self.manifest.conditioning.layout
 
     def generator(self) -> PatternDecoder:
         """A fresh stream of the decoder."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .conditioning import Controls
+from .conditioning import ConditioningLayout, Controls
 from .generator import Codes, Generator, Sampling
 
 Pcm = npt.NDArray[np.float32]  # [samples] mono, or [samples, channels] at the engine's edge
@@ -93,6 +93,11 @@ class Model(Protocol):
 
     @property
     def codec(self) -> Codec: ...
+    @property
+    def conditioning(self) -> ConditioningLayout:
+        """What its generators can be told; the width of their condition rows."""
+        ...
+
     def generator(self) -> Generator: ...
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from .conditioning import DEFAULT_LAYOUT, ConditioningLayout
 from .generator import Codes, Conditions, ConditionSource, Sampling
 
 _DIGIT_BITS = 10
@@ -256,6 +257,10 @@ class FakeModel:
     @property
     def codec(self) -> FakeCodec:
         return FakeCodec(config=self.manifest)
+
+    @property
+    def conditioning(self) -> ConditioningLayout:
+        return DEFAULT_LAYOUT
 
     def generator(self) -> FakeGenerator:
         return FakeGenerator(self.manifest)

@@ -44,6 +44,7 @@ class Listener:
         self._channels = model.codec.audio_channels
         self._resampler = Resampler(host_rate, model.codec.sample_rate, channels=self._channels)
         self._controller = controller
+        self._layout = model.conditioning
         self._host_rate = host_rate
         self._listen_frames = config.listen_frames
         self._max_gap = ceil(config.max_gap_s * host_rate)
@@ -77,7 +78,7 @@ class Listener:
         """A generator that has heard everything encoded so far."""
         generator = self.generator.fork()
         if len(self._held) and self.timeline is not None:
-            rows = ConditionRows(self._controller, self.timeline)
+            rows = ConditionRows(self._controller, self.timeline, self._layout)
             generator.listen(self._held, rows.rows(generator.frontier, len(self._held)))
         return generator
 
@@ -171,7 +172,7 @@ class Listener:
         if self.timeline is None:
             return 0
         self._held = np.concatenate([self._held, codes])
-        rows, group = ConditionRows(self._controller, self.timeline), self._listen_frames
+        rows, group = ConditionRows(self._controller, self.timeline, self._layout), self._listen_frames
         while len(self._held) >= group:
             self.generator.listen(self._held[:group], rows.rows(self.generator.frontier, group))
             self._held = self._held[group:]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import conditioning
+from .conditioning import ConditioningLayout
 from .pattern import make_pattern
 
 FORMAT_VERSION = 1
@@ -51,11 +51,32 @@ class PatternSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     p: int = 1
 
 
-class ConditioningSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Layout the decoder was trained with: must be this version's (engine/conditioning.py)."""
+class ConditioningSection(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Layout the decoder was trained with (engine/conditioning.py); width 0 and no groups: it takes no commands."""
 
     width: int
     groups: tuple[tuple[str, int], ...]  # (name, width without its flag), in column order
+    styles: tuple[str, ...] = ()  # names by number, or none
+
+    @classmethod
+    def of(cls, layout: ConditioningLayout) -> ConditioningSection:
+        """A layout as the manifest states it."""
+        return cls(width=layout.width, groups=layout.groups, styles=layout.styles)
+
+    @property
+    def layout(self) -> ConditioningLayout:
+        """The layout. ManifestError if it is not understood."""
+        try:
+            layout = ConditioningLayout(groups=self.groups, styles=self.styles)
+        except ValueError as error:
+            raise ManifestError(f"manifest {error}") from None
+        if layout.width != self.width:
+            raise ManifestError(
+                f"manifest conditioning.width is {self.width}, allowed: {layout.width}, the groups and their flags"
+            )
+        return layout
 
 
 class DecoderSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,11 +168,6 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
 
 
-def this_conditioning() -> ConditioningSection:
-    """The layout of engine/conditioning.py as a manifest section."""
-    return ConditioningSection(width=conditioning.WIDTH, groups=conditioning.GROUPS)
-
-
 def check_manifest(manifest: Manifest) -> None:
     """Refuse values outside what this version understands (ManifestError)."""
     if manifest.format_version != FORMAT_VERSION:
@@ -180,11 +196,7 @@ def check_manifest(manifest: Manifest) -> None:
         )
     if not 1.0 < decoder.rotary_base < 1e9:
         raise ManifestError(f"manifest decoder.rotary_base is {decoder.rotary_base}, allowed: above 1, below 1e9")
-    if manifest.conditioning != this_conditioning():
-        raise ManifestError(
-            f"manifest conditioning is {msgspec.to_builtins(manifest.conditioning)}, "
-            f"allowed: {msgspec.to_builtins(this_conditioning())}"
-        )
+    _ = manifest.conditioning.layout  # refuses what is not understood
     _check_codec(manifest)
     _check_sampling(manifest.sampling)
     _check_files(manifest.files)

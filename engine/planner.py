@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .chunker import Chunker
-from .conditioning import encode
+from .conditioning import ConditioningLayout, encode
 from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
 from .generator import Codes, Conditions, Generator, Sampling
 from .stream import Costs, StreamConfig
@@ -24,13 +24,14 @@ from .vamp import Vamp
 class ConditionRows:
     """Condition rows of frames, asked of the controller at the frames' host positions."""
 
-    def __init__(self, controller: Controller, timeline: Timeline) -> None:
+    def __init__(self, controller: Controller, timeline: Timeline, layout: ConditioningLayout) -> None:
         self._controller = controller
         self._timeline = timeline
+        self._layout = layout
 
     def rows(self, first_frame: int, count: int) -> Conditions:
         """Float32 [count, conditioning width]."""
-        return encode(self._controller.controls(self._timeline.positions(first_frame, count)))
+        return encode(self._controller.controls(self._timeline.positions(first_frame, count)), self._layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +69,7 @@ class Planner:
         codec: Codec,
         timeline: Timeline,
         controller: Controller,
+        layout: ConditioningLayout,
         config: StreamConfig,
         costs: Costs,
         clock: Callable[[], float],
@@ -80,7 +82,8 @@ class Planner:
         self.no_pcm: Pcm = np.zeros((0,) if codec.audio_channels == 1 else (0, codec.audio_channels), np.float32)
         self._generator = generator
         self._controller = controller
-        self._source = ConditionRows(controller, timeline)
+        self._layout = layout
+        self._source = ConditionRows(controller, timeline, layout)
         self._config = config
         self._costs = costs
         self._clock = clock
@@ -175,7 +178,7 @@ class Planner:
 
     def _lie(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self._source = ConditionRows(self._controller, timeline)
+        self._source = ConditionRows(self._controller, timeline, self._layout)
         self.chunker.move(timeline)
 
     def snapshot(self) -> object:

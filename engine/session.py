@@ -69,6 +69,7 @@ class Session:
         self._late_chunks = 0
         self._control_latency = 0
         self._codec = model.codec
+        self._layout = model.conditioning
         self._new_generator = model.generator
         self._sample_rate = sample_rate
         self._channels = channels
@@ -284,6 +285,7 @@ class Session:
             codec=self._codec,
             timeline=timeline,
             controller=self._controller,
+            layout=self._layout,
             look_ahead=self.look_ahead,
             config=self._config,
             costs=self._costs,

@@ -14,6 +14,7 @@ from math import ceil
 from typing import Any
 
 from .channels import spread
+from .conditioning import ConditioningLayout
 from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
 from .generator import Generator, Sampling
 from .lookahead import LookAhead
@@ -37,6 +38,7 @@ class Take:
         codec: Codec,
         timeline: Timeline,
         controller: Controller,
+        layout: ConditioningLayout,
         look_ahead: LookAhead,
         config: StreamConfig,
         costs: Costs,
@@ -51,6 +53,7 @@ class Take:
             codec=codec,
             timeline=timeline,
             controller=controller,
+            layout=layout,
             config=config,
             costs=costs,
             clock=clock,

@@ -21,10 +21,12 @@ import typer
 
 from attacca.engine.bundle import load_bundle, verify_bundle
 from attacca.engine.codec import Codec
+from attacca.engine.conditioning import ConditioningLayout
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import (
     DECODER_ROLE,
+    ConditioningSection,
     DecoderSection,
     Manifest,
     PatternSection,
@@ -40,7 +42,7 @@ from attacca.export.decoder import DecoderExport, Weights, build_decoder
 from attacca.export.verify import BeatSource, compare_codec, compare_decoder, made_up_frames, runtime_of
 from attacca.training.codec_train import State
 from attacca.training.decoder_model import Decoder
-from attacca.training.decoder_train import CHECKPOINT, load_decoder
+from attacca.training.decoder_train import CHECKPOINT, checkpoint_layout, load_decoder
 
 DECODER_FILE = "decoder.onnx"
 CODEC_CHECKPOINT = "codec.pt"
@@ -54,14 +56,20 @@ class ExportError(RuntimeError):
 
 
 def export_decoder(
-    model: Decoder, path: Path, *, precision: str, kv_bits: int, metrics: dict[str, float]
+    model: Decoder,
+    path: Path,
+    layout: ConditioningLayout,
+    *,
+    precision: str,
+    kv_bits: int,
+    metrics: dict[str, float],
 ) -> DecoderSection:
     """Export, compare with torch, write. Adds to `metrics`. ExportError if the fp32 graph differs from torch."""
     config = model.config
     weights: Weights = {name: value.detach().float().numpy() for name, value in model.state_dict().items()}
     shape = {"heads": config.heads, "window_frames": config.window_frames}
-    exact = runtime_of(config, build_decoder(weights, DecoderExport(**shape)))
-    source = BeatSource()
+    exact = runtime_of(config, build_decoder(weights, DecoderExport(**shape)), layout)
+    source = BeatSource(layout)
     codes = made_up_frames(exact, config.make_pattern(), source, _CHECK_FRAMES)
     found = compare_decoder(model, exact, codes, source)
     metrics["logits_fp32_max_error"] = found.max_error
@@ -70,14 +78,14 @@ def export_decoder(
     scales = calibrate_cache(exact, config.make_pattern(), source) if kv_bits == 8 else None
     options = DecoderExport(**shape, precision=precision, kv_bits=kv_bits)
     graph = build_decoder(weights, options, scales)
-    stored = runtime_of(config, graph, precision=precision, kv_bits=kv_bits)
+    stored = runtime_of(config, graph, layout, precision=precision, kv_bits=kv_bits)
     found = compare_decoder(model, stored, codes, source)
     metrics |= {
         "logits_rms_error": found.rms_error,
         "logits_rms": found.rms,
         "top_1_agreement": found.top_1_agreement,
         "kl_bits_per_codebook": found.kl_bits,
-        "step_p50_ms": step_ms(stored, model),
+        "step_p50_ms": step_ms(stored, model, source),
     }
     path.write_bytes(graph.SerializeToString(deterministic=True))
     head_dim = config.dim // config.heads
@@ -91,9 +99,9 @@ def export_decoder(
     )
 
 
-def step_ms(runtime: StepRuntime, model: Decoder, steps: int = 80) -> float:
+def step_ms(runtime: StepRuntime, model: Decoder, source: BeatSource, steps: int = 80) -> float:
     """Median processor time of a step on one thread at a full window, milliseconds."""
-    decoder, source = PatternDecoder(runtime, model.config.make_pattern()), BeatSource()
+    decoder = PatternDecoder(runtime, model.config.make_pattern())
     window = model.config.window_frames
     decoder.force(np.zeros((window, model.config.num_codebooks), np.uint16), source)
     times = []
@@ -144,7 +152,10 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     section = export_codec(codec_run / CODEC_CHECKPOINT, out)
     metrics: dict[str, float] = {}
-    decoder = export_decoder(model, out / DECODER_FILE, precision=precision, kv_bits=kv_bits, metrics=metrics)
+    layout = checkpoint_layout(checkpoint)
+    decoder = export_decoder(
+        model, out / DECODER_FILE, layout, precision=precision, kv_bits=kv_bits, metrics=metrics
+    )
     files = {"codec_encoder": CODEC_ENCODER_FILE, "codec_decoder": CODEC_DECODER_FILE}
     codec = Codec.load({role: out / file for role, file in files.items()}, section)
     metrics |= compare_codec(codec_state, codec)
@@ -166,6 +177,7 @@ def export(
             "codebook_size": codec.codebook_size,
             "window_frames": config.window_frames,
             "pattern": PatternSection(name=config.pattern, p=config.p),
+            "conditioning": ConditioningSection.of(layout),
             "decoder": decoder,
             "codec": section,
             "sampling": sampling or SamplingDefaults(),
@@ -187,7 +199,7 @@ def play(bundle: Path, manifest: Manifest) -> None:
         raise ExportError("; ".join(problems))
     model = load_bundle(bundle)
     generator, frames = model.generator(), round(manifest.frames_per_second)
-    generator.plan(frames, BeatSource(), Sampling())
+    generator.plan(frames, BeatSource(model.conditioning), Sampling())
     audio = model.codec.decoder().push(generator.read(0, frames))
     if not np.isfinite(audio).all():
         raise ExportError(f"{bundle} plays samples that are not finite")

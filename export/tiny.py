@@ -11,13 +11,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from attacca.engine import conditioning
-from attacca.engine.manifest import DECODER_ROLE, DecoderSection, Manifest, PatternSection, SamplingDefaults
+from attacca.engine.conditioning import full_layout
+from attacca.engine.manifest import (
+    DECODER_ROLE,
+    ConditioningSection,
+    DecoderSection,
+    Manifest,
+    PatternSection,
+    SamplingDefaults,
+)
 from attacca.export.bundle import write_bundle
 from attacca.export.decoder import DecoderExport, save_decoder
 
 DECODER_FILE = "decoder.onnx"
 LAYERS, HEADS, DIM, HIDDEN, WINDOW_FRAMES = 2, 2, 32, 64, 48
+LAYOUT = full_layout(8)  # another number of styles than models trained here have: nothing may take that for granted
 
 
 def random_decoder(
@@ -27,7 +35,7 @@ def random_decoder(
     hidden: int,
     num_codebooks: int,
     codebook_size: int,
-    conditioning_width: int = conditioning.WIDTH,
+    conditioning_width: int,
     seed: int = 0,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Weights of a decoder that nobody trained, under the names of training/decoder_model.py.
@@ -73,6 +81,7 @@ def write_tiny(folder: Path, *, pattern: str = "stack-delay", p: int = 3, seed: 
         hidden=HIDDEN,
         num_codebooks=int(str(sizes["num_codebooks"])),
         codebook_size=int(str(sizes["codebook_size"])),
+        conditioning_width=LAYOUT.width,
         seed=seed,
     )
     save_decoder(folder / DECODER_FILE, weights, DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES))
@@ -84,6 +93,7 @@ def write_tiny(folder: Path, *, pattern: str = "stack-delay", p: int = 3, seed: 
             "licence": "Apache-2.0",
             "window_frames": WINDOW_FRAMES,
             "pattern": PatternSection(name=pattern, p=p),
+            "conditioning": ConditioningSection.of(LAYOUT),
             "decoder": DecoderSection(layers=LAYERS, heads=HEADS, head_dim=DIM // HEADS, dim=DIM),
             "codec": codec,
             "sampling": SamplingDefaults(guidance=1.5),

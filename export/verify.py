@@ -14,10 +14,10 @@ import onnx
 import torch
 
 from attacca.engine.codec import Codec
-from attacca.engine.conditioning import WIDTH, Controls, encode
+from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Codes, Conditions, ConditionSource, Sampling
-from attacca.engine.manifest import DecoderSection, Manifest, PatternSection, this_conditioning
+from attacca.engine.manifest import ConditioningSection, DecoderSection, Manifest, PatternSection
 from attacca.engine.pattern import Pattern
 from attacca.engine.runtime import StepRuntime
 from attacca.engine.spectral import analyse
@@ -33,7 +33,8 @@ _PREFIX = 12
 class BeatSource:
     """Four-four at 120, C minor seventh, everybody plays, first style: what a host might command."""
 
-    def __init__(self, *, frames_per_second: float = 50.0) -> None:
+    def __init__(self, layout: ConditioningLayout, *, frames_per_second: float = 50.0) -> None:
+        self._layout = layout
         self._frames_per_second = frames_per_second
 
     def rows(self, first_frame: int, count: int) -> Conditions:
@@ -55,7 +56,8 @@ class BeatSource:
                 chord_known=known,
                 instruments_known=known,
                 style_known=known,
-            )
+            ),
+            self._layout,
         )
 
 
@@ -71,9 +73,14 @@ class Comparison:
 
 
 def runtime_of(
-    config: DecoderConfig, graph: onnx.ModelProto, *, precision: str = "fp32", kv_bits: int = 32
+    config: DecoderConfig,
+    graph: onnx.ModelProto,
+    layout: ConditioningLayout,
+    *,
+    precision: str = "fp32",
+    kv_bits: int = 32,
 ) -> StepRuntime:
-    """A runtime of a graph that is not in a bundle yet."""
+    """A runtime of a graph that is not in a bundle yet. ManifestError if it does not read such rows."""
     manifest = Manifest(
         format_version=1,
         name="unwritten",
@@ -85,7 +92,7 @@ def runtime_of(
         codebook_size=config.codebook_size,
         window_frames=config.window_frames,
         pattern=PatternSection(name=config.pattern, p=config.p),
-        conditioning=this_conditioning(),
+        conditioning=ConditioningSection.of(layout),
         decoder=DecoderSection(
             layers=config.layers,
             heads=config.heads,
@@ -110,8 +117,8 @@ def made_up_frames(runtime: StepRuntime, pattern: Pattern, source: ConditionSour
 def compare_decoder(model: Decoder, runtime: StepRuntime, codes: Codes, source: ConditionSource) -> Comparison:
     """Guided logits step by step on onnxruntime against torch, all at once, with codes [T, K] forced."""
     frames, pattern = len(codes), model.config.make_pattern()
-    conditions = np.zeros((frames + pattern.lag_steps + pattern.num_codebooks + 1, WIDTH), np.float32)
-    conditions[1:] = source.rows(0, len(conditions) - 1)
+    rows = source.rows(0, frames + pattern.lag_steps + pattern.num_codebooks)
+    conditions = np.concatenate([np.zeros((1, rows.shape[1]), np.float32), rows])
     stepped = forced_logits(runtime, pattern, codes, conditions, prefix=_PREFIX, guidance=_GUIDANCE)
     expected = torch_logits(model, codes, conditions[: frames + 1], prefix=_PREFIX, guidance=_GUIDANCE)
     near = np.stack([stepped[cell] for cell in expected]).astype(np.float64)

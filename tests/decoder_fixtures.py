@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from attacca.engine.bundle import manifest_pattern
-from attacca.engine.conditioning import WIDTH
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import Manifest, read_manifest
 from attacca.engine.runtime import StepRuntime
 
 TINY = Path(__file__).parent / "data" / "tiny"
+TINY_LAYOUT = read_manifest(TINY).conditioning.layout
 SAMPLING = Sampling(seed=5, temperature=1.0, guidance=2.0)
 
 
@@ -27,7 +27,8 @@ class Source:
     def rows(self, first_frame: int, count: int) -> np.ndarray:
         frames = range(first_frame, first_frame + count)
         self.asked.update(frames)
-        return np.stack([np.random.default_rng([self.salt, t]).standard_normal(WIDTH) for t in frames]).astype(
+        width = TINY_LAYOUT.width
+        return np.stack([np.random.default_rng([self.salt, t]).standard_normal(width) for t in frames]).astype(
             np.float32
         )
 

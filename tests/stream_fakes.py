@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attacca.engine.conditioning import Controls
+from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout, Controls
 from attacca.engine.events import ChunkEvent, Event, TakeRequest, Worked
 from attacca.engine.generator import Sampling
 from attacca.engine.lookahead import LookAheadConfig
@@ -165,6 +165,7 @@ class IndexModel:
     hop_samples: int = HOP
     num_codebooks: int = 4
     audio_channels: int = 1
+    conditioning: ConditioningLayout = DEFAULT_LAYOUT
 
     @property
     def codec(self) -> IndexModel:

@@ -13,6 +13,7 @@ from attacca.bridge import bench
 from attacca.bridge.bench import BenchOptions, Row, measure, ratios, report, subject_of, summarise
 from attacca.bridge.cli import app
 from attacca.engine.bundle import load_bundle
+from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout
 from attacca.engine.fake import FakeConfig
 from attacca.engine.fake import FakeModel as FakeEngineModel
 from attacca.engine.generator import Sampling
@@ -38,6 +39,7 @@ class FakeModel:
     sample_rate: int = 32000
     hop_samples: int = 640
     num_codebooks: int = 4
+    conditioning: ConditioningLayout = DEFAULT_LAYOUT
     frontier: int = 0
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -157,9 +159,10 @@ def test_options_without_a_steady_part_are_refused() -> None:
 
 
 def test_the_constant_source_commands_120_bpm() -> None:
-    rows = bench.Constant(50.0).rows(0, 100)
+    source = bench.Constant(50.0, DEFAULT_LAYOUT)
+    rows = source.rows(0, 100)
     assert rows.shape[0] == 100
-    np.testing.assert_array_equal(rows, bench.Constant(50.0).rows(100, 100))  # a bar of 4/4 is 100 frames
+    np.testing.assert_array_equal(rows, source.rows(100, 100))  # a bar of 4/4 is 100 frames
     assert not np.array_equal(rows[0], rows[1])
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacca.engine.conditioning import INSTRUMENTS, NUM_STYLES
+from attacca.engine.conditioning import INSTRUMENTS
 from attacca.training.compose import STYLE_NAMES, Song, compose
 from attacca.training.compose.harmony import Key, voice
-from attacca.training.compose.song import TICKS_PER_QUARTER
+from attacca.training.compose.song import NUM_STYLES, TICKS_PER_QUARTER
 from attacca.training.compose.styles import METER_CELLS, STYLES, bar_pattern
 
 seeds = st.integers(0, 2_000_000)

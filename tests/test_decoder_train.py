@@ -8,20 +8,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 torch = pytest.importorskip("torch")
 
-from attacca.engine.conditioning import WIDTH, group_slices  # noqa: E402
+from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout, full_layout, group_slices  # noqa: E402
 from attacca.training.decoder_data import Dropout, TokenSongs, drop  # noqa: E402
 from attacca.training.decoder_model import Decoder, sized  # noqa: E402
-from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, load_decoder, train  # noqa: E402
+from attacca.training.decoder_train import (  # noqa: E402
+    CHECKPOINT,
+    TrainConfig,
+    Trainer,
+    checkpoint_layout,
+    layout_in,
+    load_decoder,
+    main,
+    train,
+)
+from attacca.training.music.styles import STYLE_NAMES  # noqa: E402
 from attacca.training.optimizer import Optimizer, orthogonalise  # noqa: E402
 
 pytestmark = pytest.mark.train
-FRAMES, BOOKS, SIZE = 200, 2, 11
+FRAMES, BOOKS, SIZE, WIDTH = 200, 2, 11, DEFAULT_LAYOUT.width
 
 
-def write_songs(root: Path, songs: int = 3) -> Path:
+def write_songs(root: Path, songs: int = 3, *, about: str = "{}") -> Path:
     """Codes follow the beat exactly (codebook 0) and the code before (codebook 1): a learnable toy."""
     for split, index in itertools.product(("train", "heldout"), range(songs)):
         (root / "tokens" / split).mkdir(parents=True, exist_ok=True)
@@ -46,16 +57,16 @@ def write_songs(root: Path, songs: int = 3) -> Path:
             chord_known=known,
             instruments_known=known,
             style_known=known,
-            about=np.array("{}"),
+            about=np.array(about),
         )
     return root
 
 
-def make_trainer(**changes: object) -> Trainer:
+def make_trainer(*, layout: ConditioningLayout | None = None, **changes: object) -> Trainer:
     recipe = {"minutes": 1.0, "batch": 4, "crop_frames": 32, "prefixes": (0, 8), "evaluation_crops": 3, **changes}
     config = sized("1x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=WIDTH, pattern="stack-delay", p=3,
                    window_frames=32)  # fmt: skip
-    return Trainer(config, TrainConfig(**recipe), device="cpu")
+    return Trainer(config, TrainConfig(**recipe), layout=layout, device="cpu")
 
 
 def ticks(step_s: float):
@@ -141,19 +152,57 @@ def test_crops_carry_the_frame_before(tmp_path: Path) -> None:
         TokenSongs(tmp_path, "nowhere")
 
 
+def test_styles_are_named_where_the_songs_composer_is_known(tmp_path: Path) -> None:
+    named = TokenSongs(write_songs(tmp_path / "v1", about='{"composer": "v1"}'), "train").layout
+    assert (named.styles, named.groups) == (STYLE_NAMES, DEFAULT_LAYOUT.groups)
+    assert TokenSongs(write_songs(tmp_path / "other"), "train").layout == DEFAULT_LAYOUT
+    few = full_layout(8)
+    songs = TokenSongs(tmp_path / "v1", "train", layout=few)
+    assert songs.layout == few and songs.crop(0, 3, 5)[1].shape == (6, few.width)
+
+
+def test_a_checkpoint_remembers_its_conditioning_and_an_old_one_is_known_by_its_width(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path, about='{"composer": "v1"}'), "train")
+    trainer = make_trainer(layout=songs.layout)
+    trainer.save(tmp_path / CHECKPOINT)
+    assert layout_in(tmp_path / CHECKPOINT) == songs.layout
+    values = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del values["conditioning"]
+    assert checkpoint_layout(values) == DEFAULT_LAYOUT
+    assert checkpoint_layout({"config": {"cond_width": 43}}) == full_layout(8)
+    with pytest.raises(ValueError, match="layout has 43 columns, the decoder 51"):
+        make_trainer(layout=full_layout(8))
+
+
+def test_the_command_goes_on_with_a_checkpoint_of_fewer_styles(tmp_path: Path) -> None:
+    data, run = write_songs(tmp_path), tmp_path / "run"
+    config = sized("1x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=43, pattern="delay", p=1,
+                   window_frames=35)  # fmt: skip
+    recipe = TrainConfig(updates=2, batch=1, crop_frames=35, prefixes=(0,))
+    run.mkdir()
+    Trainer(config, recipe, device="cpu").save(run / CHECKPOINT)
+    arguments = {"data": data, "run": run, "size": "1x64", "pattern": "delay", "codebook-size": SIZE, "updates": 2,
+                 "batch": 1, "crop-frames": 35, "workers": 1}  # fmt: skip
+    app = typer.Typer()
+    app.command()(main)
+    app([part for name, value in arguments.items() for part in (f"--{name}", str(value))], standalone_mode=False)
+    assert layout_in(run / CHECKPOINT) == full_layout(8)
+    assert torch.load(run / CHECKPOINT, weights_only=True)["updates"] == 2
+
+
 def test_dropout_drops_what_it_says() -> None:
     rng = np.random.default_rng(0)
     cond = np.ones((2000, 9, WIDTH), dtype=np.float32)
-    dropped = drop(cond, 4, Dropout(everything=0.1, group=0.2, group_in_prefix=0.3, bos=0.0), rng)
+    dropped = drop(cond, 4, Dropout(everything=0.1, group=0.2, group_in_prefix=0.3, bos=0.0), rng, DEFAULT_LAYOUT)
     assert (cond == 1.0).all()
-    for name, columns in group_slices().items():
+    for name, columns in group_slices(DEFAULT_LAYOUT).items():
         late, early = dropped[:, 5:, columns], dropped[:, :5, columns]
         assert (late == late[:, :1, :1]).all() and (early == early[:, :1, :1]).all()
         assert np.mean(late[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8, abs=0.04), name
         assert np.mean(early[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8 * 0.7, abs=0.04), name
-    beat, tempo = (dropped[:, :, group_slices()[name].start] for name in ("beat", "tempo"))
+    beat, tempo = (dropped[:, :, group_slices(DEFAULT_LAYOUT)[name].start] for name in ("beat", "tempo"))
     np.testing.assert_array_equal(beat, tempo)
-    bos = drop(cond, 0, Dropout(everything=0, group=0, group_in_prefix=0, bos=1.0), rng)
+    bos = drop(cond, 0, Dropout(everything=0, group=0, group_in_prefix=0, bos=1.0), rng, DEFAULT_LAYOUT)
     assert not bos[:, 0].any() and bos[:, 1:].all()
 
 

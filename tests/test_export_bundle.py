@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from attacca.engine.bundle import load_bundle, verify_bundle  # noqa: E402
-from attacca.engine.conditioning import WIDTH  # noqa: E402
+from attacca.engine.conditioning import ConditioningLayout, full_layout  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.manifest import SamplingDefaults  # noqa: E402
 from attacca.export import export_bundle  # noqa: E402
@@ -25,8 +26,10 @@ pytestmark = pytest.mark.train
 torch.set_num_threads(1)
 
 
-def write_runs(folder: Path, codebook_size: int = 16) -> tuple[Path, Path]:
-    """A codec run and a decoder run of random weights."""
+def write_runs(
+    folder: Path, codebook_size: int = 16, layout: ConditioningLayout | None = None
+) -> tuple[Path, Path]:
+    """A codec run and a decoder run of random weights; without a layout in the checkpoint, as old ones were."""
     net, quantizer = tiny_codec()
     (folder / "codec").mkdir()
     (folder / "decoder").mkdir()
@@ -38,7 +41,7 @@ def write_runs(folder: Path, codebook_size: int = 16) -> tuple[Path, Path]:
         layers=1,
         heads=1,
         ffn_dim=64,
-        cond_width=WIDTH,
+        cond_width=43 if layout is None else layout.width,
         pattern="stack-delay",
         p=3,
         window_frames=40,
@@ -53,6 +56,8 @@ def write_runs(folder: Path, codebook_size: int = 16) -> tuple[Path, Path]:
         "elapsed_s": 90.0,
         "history": [{"bits_per_frame": 30.5}],
     }
+    if layout is not None:
+        checkpoint["conditioning"] = asdict(layout)
     torch.save(checkpoint, folder / "decoder" / "decoder.pt")
     return folder / "codec", folder / "decoder"
 
@@ -76,8 +81,17 @@ def test_bundle_plays_and_says_how_near_it_is(tmp_path: Path, precision: str, kv
     assert float(found["codec_codes_equal"] or 0) > 0.95
     assert 0.0 <= float(found["kl_bits_per_codebook"] or 0) < 0.05
     generator = model.generator()
-    generator.plan(30, BeatSource(), Sampling())
+    generator.plan(30, BeatSource(model.conditioning), Sampling())
     assert np.isfinite(model.codec.decoder().push(generator.read(0, 30))).all()
+
+
+@pytest.mark.parametrize("layout", [None, full_layout(3, ("dub", "waltz", "drone"))])
+def test_the_manifest_states_the_layout_of_the_checkpoint(
+    tmp_path: Path, layout: ConditioningLayout | None
+) -> None:
+    codec, decoder = write_runs(tmp_path, layout=layout)
+    export(codec, decoder, tmp_path / "bundle", precision="fp32")
+    assert load_bundle(tmp_path / "bundle").conditioning == (layout or full_layout(8))
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

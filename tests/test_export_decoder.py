@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decoder_fixtures import Source, random_codes
+from decoder_fixtures import TINY_LAYOUT, Source, random_codes
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from attacca.engine.conditioning import WIDTH  # noqa: E402
 from attacca.engine.decoder import PatternDecoder  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.runtime import StepRuntime  # noqa: E402
@@ -39,7 +38,7 @@ def small_decoder(name: str = "stack-delay", p: int = 3) -> Decoder:
         layers=2,
         heads=2,
         ffn_dim=192,
-        cond_width=WIDTH,
+        cond_width=TINY_LAYOUT.width,
         pattern=name,
         p=p,
         window_frames=WINDOW,
@@ -65,14 +64,14 @@ def exported(
     bits = 32 if kv_scales is None else 8
     options = DecoderExport(heads=2, window_frames=WINDOW, precision=precision, kv_bits=bits)
     graph = build_decoder(weights_of(model), options, kv_scales)
-    return runtime_of(model.config, graph, precision=precision, kv_bits=bits)
+    return runtime_of(model.config, graph, TINY_LAYOUT, precision=precision, kv_bits=bits)
 
 
 def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Codes [FRAMES, K] and conditions of timesteps -1 .. FRAMES + lag."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, SIZE, (FRAMES, CODEBOOKS)).astype(np.uint16)
-    return codes, rng.standard_normal((FRAMES + 40, WIDTH)).astype(np.float32)
+    return codes, rng.standard_normal((FRAMES + 40, TINY_LAYOUT.width)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("name", "p"), PATTERNS)

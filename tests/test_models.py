@@ -11,14 +11,15 @@ import pytest
 
 from attacca.bridge.cli import app
 from attacca.bridge.models import inspect_bundle, pattern_text
+from attacca.engine.conditioning import full_layout
 from attacca.engine.manifest import (
+    ConditioningSection,
     DecoderSection,
     FileEntry,
     Manifest,
     PatternSection,
     encode_manifest,
     read_manifest,
-    this_conditioning,
 )
 
 
@@ -41,7 +42,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         **shape,
         window_frames=100,
         pattern=PatternSection(name="stack-delay", p=3),
-        conditioning=this_conditioning(),
+        conditioning=ConditioningSection.of(full_layout(8)),
         decoder=DecoderSection(layers=1, heads=1, head_dim=8, dim=8),
         codec=dict(shape),
         files=files,

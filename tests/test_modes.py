@@ -18,6 +18,7 @@ from stream_fakes import (
     request,
 )
 
+from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.events import TakeEnded, TakeMode, TakeStarted
 from attacca.engine.generator import Sampling
 from attacca.engine.planner import ConditionRows
@@ -112,7 +113,7 @@ def test_a_rollback_late_in_a_vamp_costs_no_walk_from_its_first_beat() -> None:
 
     line = Timeline(anchor_position=0, host_rate=MODEL_RATE, model_rate=MODEL_RATE, hop_samples=HOP)
     vamp = Vamp(timeline=line, bar_position=bar_position, start_position=0, bars=1, beats_per_bar=4, variation=1.0)
-    generator, source = IndexGenerator(), ConditionRows(FixedController(), line)
+    generator, source = IndexGenerator(), ConditionRows(FixedController(), line, DEFAULT_LAYOUT)
     while generator.frontier < 2000:
         vamp.plan(generator, 2000, source, Sampling(), 16)
     generator.rollback(1990)

@@ -145,7 +145,7 @@ def test_a_bundle_of_a_stereo_codec_is_fine_tuned_on_both_sides(music: Path, tmp
     section = write_codec(*tiny_codec(config, seed=2), tmp_path)
     shutil.copyfile(TINY / "decoder.onnx", tmp_path / "decoder.onnx")
     given = ("licence", "sample_rate", "hop_samples", "num_codebooks", "codebook_size", "window_frames", "pattern")
-    fields = {name: getattr(base, name) for name in (*given, "decoder", "sampling")}
+    fields = {name: getattr(base, name) for name in (*given, "conditioning", "decoder", "sampling")}
     files = {role: entry.path for role, entry in base.files.items()}
     write_bundle(tmp_path, {"name": "two", "version": "1", "codec": section, **fields}, files)
     options = OwnOptions(data=music, out=str(tmp_path / "s"), model=str(tmp_path), updates=1, workers=1)
@@ -252,7 +252,8 @@ def test_helpers_on_other_cores_share_the_batch(music: Path, tmp_path: Path) -> 
     options = OwnOptions(data=music, out=str(tmp_path / "h"), model=str(TINY), updates=2, workers=1)
     train_own(options, lambda *told: None, show=lambda rows, splits: None)
     config = finetune.recipe(window_frames=48, minutes=1.0, updates=2, batch=8, seed=0, workers=2)
-    finetune.fine_tune(read_decoder(TINY), tmp_path / "h.training" / "data", tmp_path / "run", config, World())
+    data, layout = tmp_path / "h.training" / "data", read_manifest(TINY).conditioning.layout
+    finetune.fine_tune(read_decoder(TINY), layout, data, tmp_path / "run", config, World())
     one, other = (
         torch.load(path / "decoder.pt", weights_only=True) for path in (tmp_path / "h.training", tmp_path / "run")
     )
@@ -265,7 +266,8 @@ def test_helpers_on_other_cores_share_the_batch(music: Path, tmp_path: Path) -> 
 def test_training_ends_where_the_held_out_songs_have_long_got_no_better(music: Path, tmp_path: Path) -> None:
     options = OwnOptions(data=music, out=str(tmp_path / "g"), model=str(TINY), updates=12, workers=1)
     train_own(options, lambda *told: None, show=lambda rows, splits: None)
-    heldout = TokenSongs(tmp_path / "g.training" / "data", "heldout")
+    layout = read_manifest(TINY).conditioning.layout
+    heldout = TokenSongs(tmp_path / "g.training" / "data", "heldout", layout=layout)
     config = finetune.recipe(window_frames=48, minutes=1.0, updates=1000, batch=8, seed=0, workers=1)
     tuner = finetune.FineTuner(read_decoder(TINY), config, World(), tmp_path, heldout)
     tuner.load(tmp_path / "g.training" / "decoder.pt")

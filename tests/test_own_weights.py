@@ -28,7 +28,7 @@ def numpy_weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
 
 def test_the_tiny_bundle_read_back_has_its_graphs_logits_and_bytes() -> None:
     model, bundle = read_decoder(TINY), load_bundle(TINY)
-    source = BeatSource()
+    source = BeatSource(bundle.conditioning)
     codes = made_up_frames(bundle.runtime, bundle.pattern, source, 60)
     found = compare_decoder(model, bundle.runtime, codes, source)
     assert found.max_error < 1e-4
@@ -50,7 +50,8 @@ def test_the_shipped_bundle_read_back_is_the_same_graph_when_exported_again() ->
     old, new = ({t.name: t.SerializeToString() for t in graph.graph.initializer} for graph in (before, again))
     assert list(old) == list(new)
     assert [name for name in old if old[name] != new[name]] == []
-    bundle, source = load_bundle(folder), BeatSource()
+    bundle = load_bundle(folder)
+    source = BeatSource(bundle.conditioning)
     codes = made_up_frames(bundle.runtime, bundle.pattern, source, 40)
     found = compare_decoder(model, bundle.runtime, codes, source)
     assert found.rms_error < 0.05 * found.rms  # the graph rounds activations to 8 bits, torch does not
@@ -59,7 +60,8 @@ def test_the_shipped_bundle_read_back_is_the_same_graph_when_exported_again() ->
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
 def test_every_precision_read_back_is_the_same_graph_when_exported_again(precision: str) -> None:
-    weights = random_decoder(layers=2, dim=64, hidden=176, num_codebooks=3, codebook_size=20, seed=4)
+    sizes = {"layers": 2, "dim": 64, "hidden": 176, "num_codebooks": 3, "codebook_size": 20}
+    weights = random_decoder(**sizes, conditioning_width=51, seed=4)
     options = DecoderExport(heads=4, window_frames=32, precision=precision)
     graph = build_decoder(weights, options)
     read = read_weights(graph, num_codebooks=3)

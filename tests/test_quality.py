@@ -317,7 +317,7 @@ def test_bits_of_greedy_codes_are_below_those_of_any_guess(tiny: Model) -> None:
     case = _case(1)
     context = model.encode_audio(tiny.codec, case.audio)[: case.join]
     for known in (True, False):
-        commands = model.Commands(case, known=known)
+        commands = model.Commands(case, tiny.conditioning, known=known)
         made, _ = model.continue_song(tiny, case, context, commands, Sampling(temperature=0.0, guidance=1.0))
         codes = np.concatenate([context, made])
         bits = model.teacher_forced_bits(tiny, codes, commands, case.join)

@@ -22,6 +22,7 @@ from stream_fakes import (
 from stream_fakes import stream_config as config
 
 from attacca.engine.chunker import Chunker
+from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.events import ChunkEvent, LatePolicy, TakeEnded, TakeMode, TakeRequest, TakeStarted
 from attacca.engine.generator import Sampling
 from attacca.engine.lookahead import LookAhead, LookAheadConfig, p95
@@ -50,6 +51,7 @@ def make_take(start: int, *, rate: int = 48000, context: int = 50, **changes: ob
         codec=IndexModel(),
         timeline=timeline(rate),
         controller=FixedController(),
+        layout=DEFAULT_LAYOUT,
         look_ahead=look_ahead,
         config=config(),
         costs=Costs(HOP / MODEL_RATE, config()),

@@ -16,7 +16,7 @@ from attacca.bridge.beat_grid import grid
 from attacca.bridge.controls import SessionControls
 from attacca.bridge.params import Values
 from attacca.bridge.transport import Change, EpochTracker, Snapshot, Timeline, decimal, nearest_sample
-from attacca.engine.conditioning import encode
+from attacca.engine.conditioning import DEFAULT_LAYOUT, encode
 
 TEMPI = ("60", "97", "120", "123", "123.45", "179.99")
 METERS = ((4, 4), (3, 4), (7, 8), (6, 8), (5, 4), (11, 16))
@@ -361,7 +361,7 @@ def test_controls_remember_what_was_commanded_when() -> None:
     values = Values()
     at = np.array([0.0, 100.0, 200.0, 300.0])
     nothing = controls.controls(at)  # no transport, no notes
-    assert not encode(nothing).any()
+    assert not encode(nothing, DEFAULT_LAYOUT).any()
     timeline.feed(snapshot())
     assert controls.hold(100, [60, 64, 67])
     assert not controls.hold(110, [72, 76, 79])  # the same pitch classes

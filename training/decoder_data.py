@@ -6,17 +6,21 @@ or a group) and because a musician's past comes with less knowledge than the fut
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attacca.engine.conditioning import WIDTH, Controls, encode, group_slices
+from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout, Controls, encode, group_slices
+from attacca.training.music.styles import STYLE_NAMES
 
 # Groups that a host commands together are dropped together.
 _TOGETHER = (("beat", "tempo"), ("chord",), ("instruments",), ("style",))
+COMPOSER = "v1"  # whose styles the numbers in the labels mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,26 +41,33 @@ class Dropout:
 class TokenSongs:
     """All songs of one split in memory: codes int16-sized [T, K] and conditioning float16 [T, C]."""
 
-    def __init__(self, data: Path, split: str, *, limit: int | None = None) -> None:
+    def __init__(
+        self, data: Path, split: str, *, limit: int | None = None, layout: ConditioningLayout = DEFAULT_LAYOUT
+    ) -> None:
         """Reads DATA/tokens/SPLIT/*.npy and DATA/SPLIT/*.npz. Raises ValueError where none fit together."""
+        self.layout = layout
         self.codes: list[np.ndarray] = []
         self.conditioning: list[np.ndarray] = []
+        composers: set[str] = set()
         for path in sorted((data / "tokens" / split).glob("*.npy"))[:limit]:
             codes = np.load(path)
             with np.load(data / split / f"{path.stem}.npz") as labels:
                 controls = Controls(**{name: labels[name] for name in Controls.__dataclass_fields__})
+                composers.add(_composer(labels))
             frames = min(len(codes), len(controls))
             self.codes.append(codes[:frames].astype(np.int64))
-            self.conditioning.append(encode(controls)[:frames].astype(np.float16))
+            self.conditioning.append(encode(controls, layout)[:frames].astype(np.float16))
         if not self.codes:
             raise ValueError(f"no tokens in {data / 'tokens' / split}")
+        if composers == {COMPOSER} and layout.num_styles == len(STYLE_NAMES) and not layout.styles:
+            self.layout = replace(layout, styles=STYLE_NAMES)
         self.num_codebooks = self.codes[0].shape[1]
         self.total_frames = sum(map(len, self.codes))
         self._weights = np.array([len(song) for song in self.codes]) / self.total_frames
 
     def crop(self, song: int, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """codes [frames, K] and conditioning float32 [frames + 1, C] from one frame earlier (zeros before 0)."""
-        cond = np.zeros((frames + 1, WIDTH), dtype=np.float32)
+        cond = np.zeros((frames + 1, self.layout.width), dtype=np.float32)
         begin = max(start - 1, 0)
         cond[begin - start + 1 :] = self.conditioning[song][begin : start + frames]
         return self.codes[song][start : start + frames], cond
@@ -77,16 +88,23 @@ class TokenSongs:
         return torch.from_numpy(codes), torch.from_numpy(cond)
 
 
-def drop(cond: np.ndarray, prefix_frames: int, dropout: Dropout, rng: np.random.Generator) -> np.ndarray:
+def _composer(labels: Any) -> str:
+    """Who made the song; "" if its labels do not say."""
+    return str(json.loads(str(labels["about"])).get("composer", "")) if "about" in labels else ""
+
+
+def drop(
+    cond: np.ndarray, prefix_frames: int, dropout: Dropout, rng: np.random.Generator, layout: ConditioningLayout
+) -> np.ndarray:
     """Conditioning [B, T + 1, C] with groups zeroed at random per sequence; frame -1 is the first."""
     dropped = cond.copy()
-    slices = group_slices()
+    slices = group_slices(layout)
     size = len(dropped)
     nothing = rng.random(size) < dropout.everything
     for together in _TOGETHER:
         whole = nothing | (rng.random(size) < dropout.group)
         early = rng.random(size) < dropout.group_in_prefix
-        for name in together:
+        for name in (name for name in together if name in slices):
             dropped[whole, :, slices[name]] = 0.0
             dropped[early, : prefix_frames + 1, slices[name]] = 0.0
     dropped[rng.random(size) < dropout.bos, 0] = 0.0

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,8 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacca.engine.conditioning import WIDTH
+from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout, layout_of_width
+from attacca.training.codewords import SharingDecoder, codewords_of, fold
 from attacca.training.decoder_data import Dropout, TokenSongs, drop
 from attacca.training.decoder_model import Decoder, DecoderConfig, LayoutTensors, sized
 from attacca.training.helpers import Helper
@@ -111,11 +112,27 @@ def codebook_losses(model: Decoder, codes: Tensor, cond: Tensor, layout: LayoutT
 class Trainer:
     """One run: model, averaged weights, optimiser, random state, and time spent."""
 
-    def __init__(self, model_config: DecoderConfig, config: TrainConfig, *, device: str | None = None) -> None:
+    def __init__(
+        self,
+        model_config: DecoderConfig,
+        config: TrainConfig,
+        *,
+        layout: ConditioningLayout | None = None,
+        codewords: Tensor | None = None,
+        device: str | None = None,
+    ) -> None:
+        """`layout` of the songs, to be kept in the checkpoint; None: the full one of the config's width.
+
+        codewords: float [K, V, D], of which tokens share what they have in common (training/codewords.py).
+        """
+        self.layout = layout or layout_of_width(model_config.cond_width)
+        if self.layout.width != model_config.cond_width:
+            raise ValueError(f"layout has {self.layout.width} columns, the decoder {model_config.cond_width}")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(config.seed)
         self.config, self.model_config = config, model_config
-        self.model = Decoder(model_config).to(self.device)
+        model = Decoder(model_config) if codewords is None else SharingDecoder(model_config, codewords)
+        self.model = model.to(self.device)
         self.ema = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
         self.optimizer = Optimizer(
             self.model, lr=config.learning_rate, weight_decay=config.weight_decay, muon=config.muon
@@ -156,7 +173,7 @@ class Trainer:
         without_bos = self.rng.random() < config.without_bos  # drawn for every pattern: all see the same crops
         fresh = not (without_bos and prefix and self.model_config.make_pattern().family == "stack")
         codes, cond = songs.batch(self.rng, config.batch, config.crop_frames)
-        cond = drop(cond, prefix, Dropout(), self.rng)
+        cond = drop(cond, prefix, Dropout(), self.rng, songs.layout)
         shares = zip(np.split(codes, config.workers), np.split(cond, config.workers), strict=True)
         own, *others = ((*share, prefix, fresh) for share in shares)
         for helper, share in zip(self.helpers, others, strict=True):
@@ -195,6 +212,7 @@ class Trainer:
         """Writes the checkpoint whole or not at all."""
         values = {
             "config": self.model_config.as_dict(),
+            "conditioning": asdict(self.layout),
             "recipe": asdict(self.config),
             "model": self.model.state_dict(),
             "ema": self.ema,
@@ -227,11 +245,23 @@ class Trainer:
 
 
 def load_decoder(path: Path) -> Decoder:
-    """The model of a checkpoint with its averaged weights, for export."""
+    """The model of a checkpoint with its averaged weights, as a plain decoder, for export."""
     values = torch.load(path, map_location="cpu", weights_only=True)
-    model = Decoder(DecoderConfig(**values["config"]))
-    model.load_state_dict(values["ema"])
-    return model.eval()
+    return fold(DecoderConfig(**values["config"]), values["ema"]).eval()
+
+
+def checkpoint_layout(values: Mapping[str, Any]) -> ConditioningLayout:
+    """The columns a checkpoint's decoder reads. Those of old ones are known by their number alone."""
+    if "conditioning" not in values:
+        return layout_of_width(values["config"]["cond_width"])
+    kept = values["conditioning"]
+    groups = tuple((str(name), int(width)) for name, width in kept["groups"])
+    return ConditioningLayout(groups=groups, styles=tuple(kept["styles"]))
+
+
+def layout_in(path: Path) -> ConditioningLayout:
+    """The columns that the decoder of a checkpoint file reads."""
+    return checkpoint_layout(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def train(
@@ -287,6 +317,9 @@ def main(
     size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "6x256",
     pattern: Annotated[str, typer.Option(help="codebook pattern")] = "stack-delay",
     p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 3,
+    codec: Annotated[
+        Path | None, typer.Option(help="codec run whose codewords tie the tokens together; none: plain tables")
+    ] = None,
     codebook_size: Annotated[int, typer.Option(help="codes per codebook")] = 1024,
     window_frames: Annotated[
         int, typer.Option(help="attention window in cache slots; crop_frames if not given")
@@ -309,6 +342,7 @@ def main(
         updates=updates,
         batch=batch,
         crop_frames=crop_frames,
+        prefixes=tuple(crop_frames * part // 7 for part in range(6)),
         learning_rate=learning_rate,
         muon=muon,
         seed=seed,
@@ -317,20 +351,23 @@ def main(
     if tiny:
         size = "2x64"
         recipe = replace(recipe, minutes=0.25, batch=4, crop_frames=48, prefixes=(0, 8, 16), evaluation_crops=4)
-    songs, heldout = TokenSongs(data, "train"), TokenSongs(data, "heldout")
+    checkpoint = run / CHECKPOINT
+    resumes = resume and checkpoint.is_file()
+    layout = layout_in(checkpoint) if resumes else DEFAULT_LAYOUT
+    songs, heldout = (TokenSongs(data, split, layout=layout) for split in ("train", "heldout"))
     config = sized(
         size,
         num_codebooks=songs.num_codebooks,
         codebook_size=codebook_size,
-        cond_width=WIDTH,
+        cond_width=layout.width,
         pattern=pattern,
         p=p if pattern == "stack-delay" else 1,
         window_frames=window_frames or recipe.crop_frames,
     )
     torch.set_num_threads(1 if workers > 1 else os.cpu_count() or 1)
-    trainer = Trainer(config, recipe)
-    checkpoint = run / CHECKPOINT
-    if resume and checkpoint.is_file():
+    codewords = codewords_of(codec) if codec is not None else None
+    trainer = Trainer(config, recipe, layout=songs.layout, codewords=codewords)
+    if resumes:
         trainer.load(checkpoint)
     console = Console()
     parameters = sum(weight.numel() for weight in trainer.model.parameters())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import mido
 import numpy as np
 
-from attacca.engine.conditioning import INSTRUMENTS, NUM_STYLES, Controls
+from attacca.engine.conditioning import INSTRUMENTS, Controls
 
 TICKS_PER_QUARTER = 960
+NUM_STYLES = 8
 DRUM_CHANNEL = 9
 _CHANNELS = {"drums": DRUM_CHANNEL, "bass": 0, "chords": 1, "lead": 2}
 

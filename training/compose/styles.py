@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacca.engine.conditioning import NUM_STYLES
-
 KICK, STICK, SNARE, CLAP, HAT, OPEN, CRASH, RIDE = 36, 37, 38, 39, 42, 46, 49, 51
 TOMS = (50, 47, 45, 43)
 TAMBOURINE, COWBELL, CONGA_HIGH, CONGA_LOW, SHAKER, CLAVES = 54, 56, 63, 64, 70, 75
@@ -238,8 +236,6 @@ STYLES: tuple[Style, ...] = (
     ),
 )
 STYLE_NAMES: tuple[str, ...] = tuple(style.name for style in STYLES)
-if len(STYLES) != NUM_STYLES:
-    raise RuntimeError(f"{len(STYLES)} styles, the conditioning has {NUM_STYLES}")
 
 
 def bar_pattern(pattern: str, meter: tuple[int, int]) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacca.engine.conditioning import ConditioningLayout
 from attacca.training.decoder_data import TokenSongs
 from attacca.training.decoder_model import Decoder
 from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, train
@@ -82,7 +83,7 @@ class FineTuner(Trainer):
             raise ValueError(f"batch is {config.batch}, must be a multiple of the {world.size} processes")
         self.world, self.run, self.on_update = world, run, on_update  # before the helpers fork
         self.heldout, self.stopping = heldout, False
-        super().__init__(base.config, config, device=world.device)
+        super().__init__(base.config, config, layout=heldout.layout, device=world.device)
         self.model.load_state_dict(base.state_dict())
         self.ema = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
 
@@ -146,6 +147,7 @@ class FineTuner(Trainer):
 
 def fine_tune(
     base: Decoder,
+    layout: ConditioningLayout,
     data: Path,
     run: Path,
     config: TrainConfig,
@@ -154,12 +156,13 @@ def fine_tune(
     on_update: OnUpdate | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """Train until the recipe is done, going on from RUN/decoder.pt; the evaluations, the first before training.
+    """Train `base`, which reads `layout`, until the recipe is done, going on from RUN/decoder.pt; the evaluations,
+    the first before training.
 
     KeyboardInterrupt after SIGINT or SIGTERM, with everything saved. All processes of the world call this together.
     """
     run.mkdir(parents=True, exist_ok=True)
-    songs, heldout = TokenSongs(data, "train"), TokenSongs(data, "heldout")
+    songs, heldout = (TokenSongs(data, split, layout=layout) for split in ("train", "heldout"))
     trainer = FineTuner(base, config, world, run, heldout, on_update=on_update)
     try:
         if (run / CHECKPOINT).is_file():

@@ -41,7 +41,12 @@ def write_fine_tuned(
     try:
         metrics: dict[str, float] = {}
         section = export_decoder(
-            model, partial / DECODER_FILE, precision=precision, kv_bits=manifest.decoder.kv_bits, metrics=metrics
+            model,
+            partial / DECODER_FILE,
+            manifest.conditioning.layout,
+            precision=precision,
+            kv_bits=manifest.decoder.kv_bits,
+            metrics=metrics,
         )
         files = {DECODER_ROLE: DECODER_FILE}
         for role, entry in manifest.files.items():
@@ -52,7 +57,7 @@ def write_fine_tuned(
         told["base_decoder_sha256"] = manifest.files[DECODER_ROLE].sha256
         told |= provenance | {key: float(f"{value:.4g}") for key, value in metrics.items()}
         fields = {key: getattr(manifest, key) for key in msgspec.structs.asdict(manifest)}
-        for key in ("format_version", "conditioning", "files"):
+        for key in ("format_version", "files"):
             del fields[key]
         fields |= {"name": name, "version": "1", "decoder": section, "provenance": told}
         written = write_bundle(partial, fields, files)
@@ -72,6 +77,7 @@ def _play(bundle: Path, manifest: Manifest) -> None:
         raise ExportError("; ".join(problems))
     model, frames = load_bundle(bundle), min(round(manifest.frames_per_second), manifest.window_frames)
     generator = model.generator()
-    generator.plan(frames, BeatSource(frames_per_second=manifest.frames_per_second), Sampling())
+    source = BeatSource(model.conditioning, frames_per_second=manifest.frames_per_second)
+    generator.plan(frames, source, Sampling())
     if not np.isfinite(model.codec.decoder().push(generator.read(0, frames))).all():
         raise ExportError(f"{bundle} plays samples that are not finite")

@@ -170,6 +170,7 @@ def train_own(
         )
         history = fine_tune(
             _start(options, base),
+            read_manifest(base).conditioning.layout,
             data,
             run,
             config,

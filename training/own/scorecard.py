@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attacca.engine.bundle import Model, load_bundle
-from attacca.engine.conditioning import Controls, encode
+from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.generator import Codes, Conditions, Sampling
 from attacca.training.own.dataset import load_labels
 from attacca.training.own.sound import ANALYSIS_RATE, Pcm, analysis_mono
@@ -34,8 +34,8 @@ _READ_FRAMES = 16
 class _Commands:
     """A song's labels as a ConditionSource; the last frame's for all time after."""
 
-    def __init__(self, controls: Controls) -> None:
-        self._rows = encode(controls)
+    def __init__(self, controls: Controls, layout: ConditioningLayout) -> None:
+        self._rows = encode(controls, layout)
 
     def rows(self, first_frame: int, count: int) -> Conditions:
         return self._rows[np.minimum(np.arange(first_frame, first_frame + count), len(self._rows) - 1)]
@@ -102,7 +102,7 @@ def continue_codes(model: Model, codes: Codes, controls: Controls, *, seed: int)
     sampling = Sampling(
         seed=seed, temperature=defaults.temperature, top_k=defaults.top_k, guidance=defaults.guidance
     )
-    generator, source = model.generator(), _Commands(controls)
+    generator, source = model.generator(), _Commands(controls, model.conditioning)
     generator.force(codes[:prefix], source)
     parts = [codes[:prefix]]
     for start in range(prefix, len(codes), _READ_FRAMES):  # a plan keeps no more than the window
