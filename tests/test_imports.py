@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "training": {"engine", "export", "training"},
 }
 NOT_AT_RUN_TIME = {"torch", "onnx", "onnxscript", "scipy", "safetensors", "transformers", "tensorrt"}
-LAZY_ONLY = {"matplotlib", "sounddevice", "rtmidi"}
+LAZY_ONLY = {"huggingface_hub", "httpx2", "filelock", "matplotlib", "sounddevice", "rtmidi"}
 MOST_LINES = 400
 
 
