@@ -20,12 +20,14 @@ class Pattern:
     """Map from (t, k) to steps for K codebooks, restarting at timestep 0. Build it with `make_pattern`.
 
     p is stack-delay's permutation: within a block of p + 1 timesteps, neighbours start p steps apart.
-    It is 1 (no permutation) for every other pattern.
+    It is 1 (no permutation) for every other pattern. `channels` neighbouring codebooks are computed at once: those
+    of stereo delay models, whose codebooks alternate between left and right. It is 1 for every other pattern.
     """
 
     name: str
     num_codebooks: int
     p: int = 1
+    channels: int = 1
 
     def __post_init__(self) -> None:
         if self.name not in PATTERN_NAMES:
@@ -36,6 +38,10 @@ class Pattern:
             raise ValueError(f"p is {self.p}, must be 1..{MAX_PERMUTATION}")
         if self.name != "stack-delay" and self.p != 1:
             raise ValueError(f"p is {self.p}, must be 1 for pattern {self.name!r}")
+        if self.channels < 1 or self.num_codebooks % self.channels:
+            raise ValueError(f"channels is {self.channels}, must divide num_codebooks {self.num_codebooks}")
+        if self.name != "delay" and self.channels != 1:
+            raise ValueError(f"channels is {self.channels}, must be 1 for pattern {self.name!r}")
 
     @property
     def family(self) -> str:
@@ -50,7 +56,7 @@ class Pattern:
     @property
     def lag_steps(self) -> int:
         """Most steps from the one in which a timestep would start undelayed to the one that completes it."""
-        return 0 if self.name == "parallel" else self.p * (self.p - 1) + self.num_codebooks - 1
+        return self.p * (self.p - 1) + self.delay_of(self.num_codebooks - 1)
 
     def first_step_of(self, t: int) -> int:
         """Step that computes codebook 0 of timestep t >= 0."""
@@ -58,9 +64,13 @@ class Pattern:
             return self.num_codebooks * t
         return t + t % (self.p + 1) * (self.p - 1)
 
+    def delay_of(self, k: int) -> int:
+        """Steps from codebook 0 of a timestep to codebook k of it."""
+        return 0 if self.name == "parallel" else k // self.channels
+
     def step_of(self, t: int, k: int) -> int:
         """Step that computes (t, k), t >= 0, 0 <= k < K."""
-        return self.first_step_of(t) + (0 if self.name == "parallel" else k)
+        return self.first_step_of(t) + self.delay_of(k)
 
     def entering(self, step: int) -> int:
         """Timestep whose codebook 0 is computed in `step`, or -1: the inverse of `first_step_of`.
@@ -107,7 +117,7 @@ class Pattern:
                 step = self.step_of(t, k)
                 if not 0 <= step < steps:
                     raise ValueError(f"{self}: step {step} of {(t, k)} is outside 0..{steps - 1}")
-                if k and step < self.step_of(t, k - 1) + (self.name != "parallel"):
+                if k and step < self.step_of(t, k - 1) + (self.name != "parallel" and k % self.channels == 0):
                     raise ValueError(f"{self}: {(t, k)} is computed before its coarser codebook is known")
                 if (step, k) in seen:
                     raise ValueError(f"{self}: step {step} computes codebook {k} twice")
@@ -129,9 +139,9 @@ class Pattern:
         return "\n".join(lines)
 
 
-def make_pattern(name: str, num_codebooks: int, *, p: int = 3) -> Pattern:
+def make_pattern(name: str, num_codebooks: int, *, p: int = 3, channels: int = 1) -> Pattern:
     """Pattern by name; p is used by stack-delay only. Raises ValueError on a bad name or value."""
-    return Pattern(name=name, num_codebooks=num_codebooks, p=p if name == "stack-delay" else 1)
+    return Pattern(name=name, num_codebooks=num_codebooks, p=p if name == "stack-delay" else 1, channels=channels)
 
 
 def simulate(pattern: Pattern, num_timesteps: int) -> list[list[tuple[int, int]]]:
@@ -148,7 +158,7 @@ def simulate(pattern: Pattern, num_timesteps: int) -> list[list[tuple[int, int]]
         if pattern.name == "parallel":
             now = [(s, k) for k in range(pattern.num_codebooks)]
         elif pattern.name == "delay":
-            now = [(s - k, k) for k in range(pattern.num_codebooks)]
+            now = [(s - k // pattern.channels, k) for k in range(pattern.num_codebooks)]
         elif pattern.name in ("flat", "stack"):
             now = [min(remaining)]
         else:

@@ -84,7 +84,9 @@ class Schedule:
         origin: int = 0,
         *,
         history_frames: int = DEFAULT_HISTORY_FRAMES,
+        end: int | None = None,
     ) -> None:
+        """`end`: the sequence has so many timesteps. Row family: what is sampled for later ones is never fed."""
         least = 2 * (pattern.lag_steps + pattern.num_codebooks + 1)
         if history_frames < least:
             raise ValueError(f"history_frames is {history_frames}, must be at least {least} for {pattern}")
@@ -95,6 +97,7 @@ class Schedule:
         self._pattern = pattern
         self._mask_token = mask_token
         self._origin = origin
+        self._end = end
         self._step = 0
         self._known_from = origin
         self._last_memory = origin - 1
@@ -210,9 +213,8 @@ class Schedule:
     def _targets(self) -> Ints:
         """[K] timesteps relative to origin, -1 where none."""
         pattern, s = self._pattern, self._step
-        if pattern.name == "parallel":
-            return np.full(pattern.num_codebooks, s, dtype=np.int64)
-        return np.array([pattern.entering(s - k) for k in range(pattern.num_codebooks)], dtype=np.int64)
+        steps = [s - pattern.delay_of(k) for k in range(pattern.num_codebooks)]
+        return np.array([pattern.entering(step) for step in steps], dtype=np.int64)
 
     def _absolute(self, targets: Ints) -> Ints:
         return np.where(targets >= 0, targets + self._origin, -1)
@@ -257,7 +259,8 @@ class Schedule:
         )
 
     def _token(self, t: int, k: int) -> int:
-        return int(self._ring[t % len(self._ring), k]) if t >= self._known_from else self._mask_token
+        past = t < self._known_from or (self._end is not None and t >= self._end)
+        return self._mask_token if past else int(self._ring[t % len(self._ring), k])
 
 
 def context_rows(
@@ -304,8 +307,7 @@ def _row_inputs(pattern: Pattern, mask_token: int, token: Callable[[int, int], i
         row = np.full(num_codebooks, mask_token, dtype=np.int64)
         row[before[1]] = token(*before)
         return row
-    delays = range(num_codebooks) if pattern.name == "delay" else [0] * num_codebooks
-    return np.array([token(t - 1 - delay, j) for j, delay in enumerate(delays)], dtype=np.int64)
+    return np.array([token(t - 1 - pattern.delay_of(j), j) for j in range(num_codebooks)], dtype=np.int64)
 
 
 def _checked_codes(codes: npt.ArrayLike, pattern: Pattern, mask_token: int) -> Ints:
