@@ -126,6 +126,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FileEntry]
     sampling: SamplingDefaults = SamplingDefaults()
     provenance: dict[str, str | int | float | bool | None] = {}
+    origin: str | msgspec.UnsetType = msgspec.UNSET  # URL or path it can be pulled from, where it has one
 
     @property
     def frames_per_second(self) -> float:
