@@ -20,7 +20,6 @@ TIMEOUT_S = 30.0
 _TRIES = 6  # without a single new byte in between
 _LONGEST_WAIT_S = 60.0
 _PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
-_CHUNK_BYTES = 1 << 18
 
 Answer = TypeVar("Answer")
 
@@ -107,7 +106,7 @@ def _stream(url: str, part: Path, *, size: int, headers: dict[str, str], moved: 
             if response.status_code == 206:
                 raise _Short("the server began a file elsewhere than asked")
         with part.open("ab") as file:
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            for chunk in response.iter_bytes():  # as it comes: what is buffered would be lost
                 if start + len(chunk) > size:
                     raise HubError(f"{part.stem}: the server sends more than the {size} bytes that it stated")
                 file.write(chunk)
