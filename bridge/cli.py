@@ -193,6 +193,9 @@ def continue_command(
         float | None, typer.Option("--bpm", help="Tempo of IN, whose first sample begins a bar.")
     ] = None,
     meter: Annotated[str, typer.Option("--meter", help="Meter of IN, e.g. 7/8.")] = "4/4",
+    style: Annotated[
+        str | None, typer.Option("--style", help="Style by name or number (attacca models show lists them).")
+    ] = None,
     only: Annotated[bool, typer.Option("--only", help="Write the continuation without IN.")] = False,
     model: Model = None,
     threads: Threads = None,
@@ -210,7 +213,7 @@ def continue_command(
     from attacca.bridge import continuing
 
     options = continuing.ContinueOptions(
-        source=source, out=out, seconds=seconds, bars=bars, bpm=bpm, meter=meter, only=only
+        source=source, out=out, seconds=seconds, bars=bars, bpm=bpm, meter=meter, style=style, only=only
     )
     continuing.run(options, effective.settings)
 

@@ -36,6 +36,7 @@ class ContinueOptions:
     bars: int | None = None
     bpm: float | None = None  # None: the model is left to find the beat by itself
     meter: str = "4/4"
+    style: str | None = None  # a name or number that the model knows
     only: bool = False  # without the source in front
 
     def __post_init__(self) -> None:
@@ -67,7 +68,8 @@ def run(options: ContinueOptions, settings: Settings) -> Continuation:
     model, sampling = load_model(settings), sampling_of(settings)
     num, den = _meter_of(options.meter)
     length_samples = math.ceil(options.length_s * rate)
-    controller = SteadyController(sample_rate=rate, bpm=options.bpm, meter_num=num, meter_den=den)
+    style = None if options.style is None else model.conditioning.style(options.style)
+    controller = SteadyController(sample_rate=rate, bpm=options.bpm, meter_num=num, meter_den=den, style=style)
     with _progress_bar() as progress:
         made = continue_offline(
             model,

@@ -95,9 +95,12 @@ def print_show(name: str, *, as_json: bool) -> None:
     rows = [("folder", str(folder))]
     for key, value in table.items():
         if isinstance(value, dict):
-            rows += [(f"{key}.{inner}", _shown(content)) for inner, content in value.items()]
+            rows += [(f"{key}.{inner}", _shown(content)) for inner, content in value.items() if inner != "styles"]
         else:
             rows.append((key, _shown(value)))
+    layout = manifest.conditioning.layout
+    if layout.styles:
+        rows.append(("styles", ", ".join(f"{number} {name}" for number, name in enumerate(layout.styles))))
     print_rows(f"model {manifest.name}", ("field", "value"), rows)
 
 

@@ -30,7 +30,7 @@ _DATAGRAM_BYTES: Final = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A row of the table. `types`: one letter an argument (i integer, f number, s text), optional after |."""
+    """A row of the table. `types`: one letter each (i integer, f number, s text, w either), optional after |."""
 
     address: str
     types: str
@@ -56,7 +56,7 @@ CONTROL: Final[tuple[Address, ...]] = (
     Address(address="/attacca/unsubscribe", types="si", description="No longer."),
     Address(address="/attacca/ping", types="", description="Answered with /attacca/pong."),
     *(
-        Address(address=row.osc_address, types="f", description=row.description)
+        Address(address=row.osc_address, types="w" if row.choices else "f", description=row.description)
         for row in PARAMETERS
     ),
 )  # fmt: skip
@@ -203,12 +203,16 @@ class OscPort:
 
 def _outside(session: int, address: str, arguments: list[Any]) -> Outside:
     if address in BY_OSC:
-        return Outside(session=session, name="param", arguments=(BY_OSC[address].name, float(arguments[0])))
+        return Outside(session=session, name="param", arguments=(BY_OSC[address].name, _value(arguments[0])))
     if address in ("/attacca/note", "/attacca/cc"):
         status = 0x90 if address.endswith("note") else 0xB0
         data = bytes([status, arguments[0] & 0x7F, arguments[1] & 0x7F])
         return Outside(session=session, name="midi", arguments=(data,))
     return Outside(session=session, name=address.rpartition("/")[2], arguments=())
+
+
+def _value(argument: Any) -> float | str:
+    return argument if isinstance(argument, str) else float(argument)
 
 
 def _fits(row: Address, arguments: list[Any]) -> bool:
@@ -220,7 +224,7 @@ def _fits(row: Address, arguments: list[Any]) -> bool:
 def _is(kind: str, argument: Any) -> bool:
     if isinstance(argument, bool):
         return False
-    if kind == "s":
+    if kind == "s" or (kind == "w" and isinstance(argument, str)):
         return isinstance(argument, str)
     if kind == "i":
         return isinstance(argument, int)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from attacca.engine.conditioning import INSTRUMENTS, NUM_STYLES
+from attacca.engine.conditioning import DEFAULT_LAYOUT, INSTRUMENTS, NUM_STYLES, ConditioningLayout
 from attacca.engine.generator import Sampling
 
 OSC_PREFIX: Final = "/attacca/param/"
@@ -154,7 +154,8 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     ),
     _list(
         "style", "Style", ("auto", *(str(n) for n in range(NUM_STYLES))), "auto",
-        "Style of the continuation; auto goes on as it was.", cc=85, replans=True,
+        "Style of the continuation; auto goes on as it was, and so does one that the model does not have.",
+        cc=85, replans=True,
     ),
     _list(
         "chord_follow", "Follow chords", ("off", "on"), "on", "Held notes command the harmony.",
@@ -231,7 +232,11 @@ class Values:
     """One session's values. Belongs to one thread; `clamped` and `refused` count what was out of range or no
     parameter or no number."""
 
-    def __init__(self, initial: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, initial: Mapping[str, float] | None = None, layout: ConditioningLayout = DEFAULT_LAYOUT
+    ) -> None:
+        """`layout` is the loaded model's: it knows what the styles are called."""
+        self._layout = layout
         self.clamped = 0
         self.refused = 0
         self._values = {row.name: float(row.default) for row in PARAMETERS}
@@ -249,12 +254,32 @@ class Values:
         """The word for a list parameter's value."""
         return BY_NAME[name].choices[round(self._values[name])]
 
-    def set(self, name: str, value: float) -> bool:
-        """Sets one, clamped; True if it changed. ValueError, and counted, if there is no such parameter."""
+    def number_of(self, name: str, word: str) -> float:
+        """The value that a word stands for: one of a list's choices, or the name of a style of the model's.
+        ValueError says which there are."""
+        row, wanted = BY_NAME[name], word.strip().casefold()
+        if wanted in row.choices:
+            return float(row.choices.index(wanted))
+        if name != "style":
+            raise ValueError(f"{name} is {word[:64]!r}, allowed: {', '.join(row.choices) or 'a number'}")
+        number = self._layout.style(word[:64])
+        if str(number) not in row.choices:
+            raise ValueError(f"style {word[:64]!r} has number {number}, can be chosen: 0..{NUM_STYLES - 1}")
+        return float(row.choices.index(str(number)))
+
+    def set(self, name: str, value: float | str) -> bool:
+        """Sets one, clamped; True if it changed. ValueError, and counted, if there is no such parameter or word."""
         row = BY_NAME.get(name)
-        if row is None or not math.isfinite(value):
+        try:
+            if row is None:
+                raise ValueError(f"no parameter {name!r}")
+            if isinstance(value, str):
+                value = self.number_of(name, value)
+            if not math.isfinite(value):
+                raise ValueError(f"{name} {value} is not a number")
+        except ValueError:
             self.refused += 1
-            raise ValueError(f"no parameter {name!r}" if row is None else f"{name} {value} is not a number")
+            raise
         new = row.clamp(value)
         if not row.minimum <= value <= row.maximum:
             self.clamped += 1

@@ -105,8 +105,9 @@ def osc_markdown() -> str:
         "",
         doc_of(osc),
         "",
-        "Types: i integer, h 64-bit integer, f number (an integer will do), s text. Bundles are carried out when"
-        " they arrive, whatever their time tag. At most "
+        "Types: i integer, h 64-bit integer, f number (an integer will do), s text, w the number of a list's value"
+        " or its word (protocol.md has the lists; a style goes by its name too, see `attacca models show`). Bundles"
+        " are carried out when they arrive, whatever their time tag. At most "
         f"{osc.MAX_SUBSCRIBERS} subscribers; without leave to serve other machines, on this machine only.",
     ]
     for title, table in (("Control", osc.CONTROL), ("Status", osc.STATUS)):

@@ -58,7 +58,7 @@ class Session:
         """Opens the session in the engine; raises what that raises."""
         self.number, self.hello = number, hello
         self.timeline = Timeline(hello.sample_rate)
-        self.values = Values(initial)
+        self.values = Values(initial, engine.conditioning)
         self.controls = SessionControls(self.timeline)
         self.takes = Takes(timeline=self.timeline)
         self.keys = Keyboard(takes=self.takes, values=self.values)
@@ -166,7 +166,7 @@ class Session:
             return self._head
         return self._head + round(min(now - self._heard_s, 1.0) * self.hello.sample_rate)
 
-    def set(self, name: str, value: float, position: int) -> None:
+    def set(self, name: str, value: float | str, position: int) -> None:
         """Sets a parameter; what the plan depends on is generated anew, soon."""
         clamped = self.values.clamped
         try:
@@ -176,7 +176,7 @@ class Session:
             return
         if self.values.clamped > clamped:
             row = BY_NAME[name]
-            self._refuse("range", f"{name} {value:g} is outside {row.minimum:g}..{row.maximum:g}: clamped")
+            self._refuse("range", f"{name} {value} is outside {row.minimum:g}..{row.maximum:g}: clamped")
         if changed:
             self._changed(name, position)
 

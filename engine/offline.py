@@ -27,15 +27,16 @@ _TAKE = 0
 
 @dataclass(frozen=True, kw_only=True)
 class SteadyController:
-    """One tempo and meter throughout, bar 0 at position 0; nothing else commanded. Implements Controller.
+    """One tempo, meter and style throughout, bar 0 at position 0; nothing else commanded. Implements Controller.
 
-    A tempo of None leaves beat and tempo uncommanded too.
+    A tempo of None leaves beat and tempo uncommanded too, a style of None the style.
     """
 
     sample_rate: int
     bpm: float | None = None  # quarter notes per minute
     meter_num: int = 4
     meter_den: int = 4
+    style: int | None = None
 
     def __post_init__(self) -> None:
         if self.bpm is not None and not 20.0 <= self.bpm <= 400.0:
@@ -58,11 +59,11 @@ class SteadyController:
             meter_den=np.full(n, self.meter_den, np.int16),
             pitch_classes=np.zeros((n, 12), np.bool_),
             instruments=np.zeros((n, len(INSTRUMENTS)), np.bool_),
-            style=np.zeros(n, np.int16),
+            style=np.full(n, self.style or 0, np.int16),
             beat_known=np.full(n, self.bpm is not None),
             chord_known=np.zeros(n, np.bool_),
             instruments_known=np.zeros(n, np.bool_),
-            style_known=np.zeros(n, np.bool_),
+            style_known=np.full(n, self.style is not None),
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from .conditioning import ConditioningLayout
 from .events import Controller, Event, Measures, Model, Pcm, TakeEnded, TakeRequest
 from .generator import Sampling
 from .session import Session
@@ -53,6 +54,11 @@ class Engine:
     def sessions(self) -> tuple[int, ...]:
         """Open sessions. Decode thread."""
         return tuple(self._sessions)
+
+    @property
+    def conditioning(self) -> ConditioningLayout:
+        """What the model can be told. Any thread."""
+        return self._model.conditioning
 
     def open(self, session: int, *, sample_rate: int, channels: int, controller: Controller) -> None:
         """Begin a session. Decode thread. EngineFull beyond max_sessions; ValueError if open or out of range."""

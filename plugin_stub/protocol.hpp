@@ -525,8 +525,8 @@ inline constexpr std::string_view kChordsWords[] = {"off", "auto", "on"};
 inline constexpr Words kChords{kChordsWords, 3};
 inline constexpr std::string_view kLeadWords[] = {"off", "auto", "on"};
 inline constexpr Words kLead{kLeadWords, 3};
-inline constexpr std::string_view kStyleWords[] = {"auto", "0", "1", "2", "3", "4", "5", "6", "7"};
-inline constexpr Words kStyle{kStyleWords, 9};
+inline constexpr std::string_view kStyleWords[] = {"auto", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"};
+inline constexpr Words kStyle{kStyleWords, 17};
 inline constexpr std::string_view kChordFollowWords[] = {"off", "on"};
 inline constexpr Words kChordFollow{kChordFollowWords, 2};
 inline constexpr std::string_view kVelocityToWords[] = {"nothing", "variation", "temperature"};
@@ -583,8 +583,8 @@ inline constexpr std::array<Parameter, 26> kParameters{{
     {"lead", "Lead", "", 0.0, 2.0, 1.0, true, 31,
      "Whether lead plays. Auto leaves it to the music while all four are auto, and counts as on otherwise.",
      choices::kLead, false},
-    {"style", "Style", "", 0.0, 8.0, 0.0, true, 85,
-     "Style of the continuation; auto goes on as it was.",
+    {"style", "Style", "", 0.0, 16.0, 0.0, true, 85,
+     "Style of the continuation; auto goes on as it was, and so does one that the model does not have.",
      choices::kStyle, false},
     {"chord_follow", "Follow chords", "", 0.0, 1.0, 1.0, true, 86,
      "Held notes command the harmony.",

@@ -82,6 +82,20 @@ def test_the_fake_continues_too(attacca: Run) -> None:
     assert attacca("continue", "in.wav", "-o", "out.wav", "--seconds", "0.5", "--fake")[0] == 0
 
 
+def test_the_style_asked_for_is_commanded(attacca: Run) -> None:
+    write("in.wav")
+    heard = {}
+    for style in ("1", "5", None):
+        flags = [] if style is None else ["--style", style]
+        code, _, err = attacca(
+            "continue", "in.wav", "-o", f"{style}.wav", "--seconds", "1", *flags, "--model", TINY
+        )
+        assert code == 0, err
+        heard[style] = soundfile.read(f"{style}.wav")[0]
+    assert not np.array_equal(heard["1"], heard["5"])
+    assert not np.array_equal(heard["1"], heard[None])
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -101,6 +115,8 @@ def test_the_fake_continues_too(attacca: Run) -> None:
         (["in.wav", "-o", "out.wav", "--meter", "4/5"], ["'4/5'"]),
         (["in.wav", "-o", "out.wav", "--seconds", "-1"], ["--seconds -1 is outside"]),
         (["in.wav", "-o", "out.wav", "--temperature", "9"], ["--temperature = 9.0 is outside"]),
+        (["in.wav", "-o", "out.wav", "--style", "waltz"], ["'waltz', allowed: 0..7"]),
+        (["in.wav", "-o", "out.wav", "--style", "8"], ["'8', allowed: 0..7"]),
         (["in.wav", "-o", "out.wav", "--model", "none"], ["'none'"]),
     ],
 )

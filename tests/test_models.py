@@ -42,7 +42,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         **shape,
         window_frames=100,
         pattern=PatternSection(name="stack-delay", p=3),
-        conditioning=ConditioningSection.of(full_layout(8)),
+        conditioning=ConditioningSection.of(full_layout(2, ("dub", "slow waltz"))),
         decoder=DecoderSection(layers=1, heads=1, head_dim=8, dim=8),
         codec=dict(shape),
         files=files,
@@ -78,6 +78,7 @@ def test_it_is_listed_verified_and_shown(bundle: Path, capsys: pytest.CaptureFix
     code, out, _ = attacca(capsys, "models", "show", "toy", "--json")
     assert json.loads(out) == msgspec.json.decode(msgspec.json.encode(read_manifest(bundle)))
     table = attacca(capsys, "models", "show", "toy")[1]
+    assert "0 dub, 1 slow waltz" in table
     for words in ("pattern.name", "stack-delay", "provenance.command", "make [train]", "Apache-2.0"):
         assert words in table
 

@@ -56,6 +56,8 @@ def desk() -> Iterator[Desk]:
 def test_commands(desk: Desk) -> None:
     desk.send("/attacca/param/mix", "f", 0.25)
     desk.send("/attacca/param/bars", "i", 8)
+    desk.send("/attacca/param/style", "s", "waltz")
+    desk.send("/attacca/param/style", "i", 2)
     desk.send("/attacca/session", "i", 3)
     desk.send("/attacca/trigger")
     desk.send("/attacca/note", "ii", 60, 100)
@@ -63,11 +65,13 @@ def test_commands(desk: Desk) -> None:
     assert desk.commands == [
         Outside(session=0, name="param", arguments=("mix", 0.25)),
         Outside(session=0, name="param", arguments=("bars", 8.0)),
+        Outside(session=0, name="param", arguments=("style", "waltz")),
+        Outside(session=0, name="param", arguments=("style", 2.0)),
         Outside(session=3, name="trigger", arguments=()),
         Outside(session=3, name="midi", arguments=(b"\x90\x3c\x64",)),
         Outside(session=3, name="midi", arguments=(b"\xb0\x40\x7f",)),
     ]
-    assert desk.port.counts == {"messages": 6}
+    assert desk.port.counts == {"messages": 8}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,8 @@ def test_commands(desk: Desk) -> None:
         ("/other", "f", (1.0,), "address"),
         ("/attacca/param/mix", "s", ("loud",), "types"),
         ("/attacca/param/mix", "", (), "types"),
+        ("/attacca/param/style", "T", (True,), "types"),
+        ("/attacca/param/style", "", (), "types"),
         ("/attacca/param/mix", "ff", (1.0, 2.0), "types"),
         ("/attacca/param/mix", "f", (float("nan"),), "types"),
         ("/attacca/param/mix", "T", (True,), "types"),
@@ -160,4 +166,4 @@ def test_every_parameter_has_an_address() -> None:
     addresses = [row.address for row in CONTROL]
     assert len(set(addresses)) == len(addresses)
     assert {row.osc_address for row in PARAMETERS} <= set(addresses)
-    assert all(set(row.types) <= set("ifs|h") for row in CONTROL + STATUS)
+    assert all(set(row.types) <= set("ifsw|h") for row in CONTROL + STATUS)

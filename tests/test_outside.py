@@ -100,13 +100,18 @@ def test_osc_parameters_hold_for_takes_that_osc_starts() -> None:
     client = connected(engine, RATE)
     commands = [
         (0, "/attacca/param/quantum", "i", (3,)),  # 1/4
-        (1000, "/attacca/param/mode", "i", (1,)),  # fill
+        (1000, "/attacca/param/mode", "s", ("fill",)),
+        (1500, "/attacca/param/style", "s", ("7",)),
+        (1600, "/attacca/param/style", "s", ("no such style",)),
         (2000, "/attacca/param/bars", "i", (1,)),
         (40000, "/attacca/trigger", "", ()),
     ]
     first, last = sounding(play(client, 2 * BAR, [], Desk(engine, commands)))
     assert first == 48000
     assert 48000 + BAR <= last <= 48000 + BAR + FADE
+    assert engine.session is not None
+    assert engine.session.values.choice("style") == "7"
+    assert engine.session.values.refused == 1
 
 
 def test_an_osc_take_goes_on_in_a_new_epoch() -> None:
