@@ -5,7 +5,10 @@ Between the settings (bridge/config.py) and the engine; load thread.
 
 from __future__ import annotations
 
+import sys
+
 from attacca.bridge.config import Settings
+from attacca.bridge.licence import licence_line
 from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.events import Model
 from attacca.engine.fake import FakeConfig, FakeModel
@@ -14,10 +17,17 @@ from attacca.engine.manifest import read_manifest
 
 
 def load_model(settings: Settings) -> Model:
-    """The model that the settings name, verified; or the fake, as tones. ManifestError says what is wrong."""
+    """The model that the settings name, verified; or the fake, as tones. ManifestError says what is wrong.
+
+    A licence that is not permissive is said on stderr.
+    """
     if settings.fake:
         return FakeModel(manifest=FakeConfig(tone=True))
-    return load_bundle(find_bundle(settings.model), threads=settings.threads)
+    model = load_bundle(find_bundle(settings.model), threads=settings.threads)
+    line = licence_line(model.manifest.licence)
+    if line is not None:
+        print(f"attacca: {model.manifest.name}: {line}", file=sys.stderr)
+    return model
 
 
 def sampling_of(settings: Settings) -> Sampling:

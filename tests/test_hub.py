@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from attacca.bridge import hub as hub_module
+from attacca.bridge.cli import app
 from attacca.bridge.hub import default_folder, fetch, is_repo
 from attacca.bridge.hub_files import RECORD_FILE, HubError, choose, read_record, source_of
 from attacca.bridge.hub_folder import PULL_FOLDER
@@ -254,3 +255,15 @@ def test_a_record_that_leads_outside_is_refused(tmp_path: Path) -> None:
     path.write_text("{" + fields + ', "files": {"../x": {"bytes": 1, "sha256": "0"}}}')
     with pytest.raises(HubError, match="names files outside its folder"):
         read_record(path)
+
+
+def test_the_command(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["models", "pull", NAME, "--to", str(tmp_path / "here"), "--endpoint", hub.url]
+    assert app(command, standalone_mode=False) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == str(tmp_path / "here")
+    assert "non-commercial" in err
+    assert app([*command[:-2], "--offline"], standalone_mode=False) == 0
+    assert app([*command, "--revision", "v9"], standalone_mode=False) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("attacca:")]
+    assert line == f"attacca: {NAME} has no revision 'v9'; see {hub.url}/{NAME}/tree/main"
