@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,7 @@ def _pull(folder: Path, hub: Hub, *, token: str | bool | None, show: bool) -> Re
     try:
         with alone(folder), _bars(show=show) as progress:
             missing = prepare(folder, record, progress)
+            missing = [name for name in missing if not _had(name, record, folder, progress)]
             need_space(folder, record, missing)
             for name in missing:
                 _bring(name, record, folder, headers, hub, progress)
@@ -167,6 +169,23 @@ def _remote_file(name: str, sibling: Any, hub: Hub) -> RemoteFile:
             f"{hub.endpoint} does not state size and hash of {name}: it cannot be verified; try a mirror"
         )
     return RemoteFile(bytes=size, git_id=digest) if large is None else RemoteFile(bytes=size, sha256=digest)
+
+
+def _had(name: str, record: Record, folder: Path, progress: Progress) -> bool:
+    """Take a file that other programs have left in huggingface_hub's own cache, if it is whole; whether it was."""
+    from huggingface_hub import try_to_load_from_cache
+
+    entry = record.files[name]
+    cached = try_to_load_from_cache(record.repo, name, revision=record.commit)
+    if not isinstance(cached, str) or not verified(Path(cached), name, entry, progress):
+        return False
+    part = part_path(folder, name, entry)
+    part.unlink(missing_ok=True)
+    try:
+        os.link(Path(cached).resolve(), part)  # neither side ever writes into a finished file
+    except OSError:  # another disk
+        shutil.copyfile(cached, part)
+    return True
 
 
 def _bring(name: str, record: Record, folder: Path, headers: dict[str, str], hub: Hub, progress: Progress) -> None:

@@ -17,7 +17,7 @@ from attacca.bridge.hub_files import RECORD_FILE, HubError, choose, read_record,
 from attacca.bridge.hub_folder import PULL_FOLDER
 from tests.hub_server import HubServer, Repository, hub_server
 
-pytest.importorskip("huggingface_hub", reason="needs the [hub] extra")
+constants = pytest.importorskip("huggingface_hub.constants", reason="needs the [hub] extra")
 
 NAME = "facebook/musicgen-tiny"
 WEIGHTS = random.Random(1).randbytes(300_000)
@@ -42,6 +42,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
     with hub_server() as server:
         server.add(Repository(NAME, dict(FILES)))
         yield server
@@ -174,13 +176,35 @@ def test_a_mirror_by_environment_and_where_the_login_goes(
 def test_a_login_that_is_stored_never_goes_to_a_mirror_on_the_command_line(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
     stored = tmp_path / "token"
     stored.write_text("hf_mine")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(stored))
     fetch(NAME, tmp_path / "here", endpoint=hub.url, show=False)
     assert not [headers for _, _, headers in hub.asked if "authorization" in headers]
+
+
+@pytest.mark.parametrize("same_disk", [True, False])
+def test_what_other_programs_have_pulled_is_taken_from_their_cache(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_disk: bool
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    def no_link(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    if not same_disk:
+        monkeypatch.setattr(hub_module.os, "link", no_link)
+    theirs = Path(hf_hub_download(NAME, "model.safetensors", endpoint=hub.url, token=False))
+    hub.asked.clear()
+    fetch(NAME, tmp_path / "a", endpoint=hub.url, show=False)
+    assert hub.requests("GET", "model.safetensors") == []
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == WEIGHTS
+    damaged = theirs.resolve()
+    damaged.unlink()
+    damaged.write_bytes(WEIGHTS[:-1])
+    fetch(NAME, tmp_path / "b", endpoint=hub.url, show=False)
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == WEIGHTS
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_files_of_others_are_not_overwritten(hub: HubServer, tmp_path: Path) -> None:
