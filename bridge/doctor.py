@@ -43,6 +43,7 @@ PACKAGES = (
     ("matplotlib", "matplotlib", "demo.png", "demo"),
     ("rtmidi", "python-rtmidi", "live MIDI ports", "live"),
     ("sounddevice", "sounddevice", "live audio devices", "live"),
+    ("huggingface_hub", "huggingface-hub", "models of the Hugging Face hub", "hub"),
     ("torch", "torch", "training and export", "train"),
     ("onnx", "onnx", "export", "export"),
 )

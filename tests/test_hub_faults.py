@@ -15,9 +15,9 @@ import pytest
 
 from attacca.bridge import hub_folder, hub_transfer
 from attacca.bridge.hub import fetch
-from attacca.bridge.hub_files import RECORD_FILE, HubError
+from attacca.bridge.hub_files import RECORD_FILE, HubError, source_of
 from attacca.bridge.hub_folder import PULL_FOLDER
-from tests.hub_server import Fault, HubServer
+from tests.hub_server import Fault, HubServer, hub_server
 from tests.test_hub import NAME, WANTED, WEIGHTS, content, hub
 
 pytest.importorskip("huggingface_hub", reason="needs the [hub] extra")
@@ -95,6 +95,19 @@ def test_what_is_left_of_another_revision_is_not_continued(
     assert (tmp_path / "model.safetensors").read_bytes() == new
     assert ranges(hub) == [None]
     assert not (tmp_path / PULL_FOLDER).exists()
+
+
+def test_a_mirror_goes_on_with_what_another_began(hub: HubServer, tmp_path: Path, waits: list[float]) -> None:
+    where = "/cdn/" + NAME + "/resolve/model"
+    hub.faults += [Fault(where, cut_after_bytes=8000), Fault(where, status=503, times=5)]
+    with pytest.raises(HubError, match="answers with error 503"):
+        pull(hub, tmp_path)
+    with hub_server() as mirror:
+        mirror.add(hub.repositories[NAME])
+        pull(mirror, tmp_path)
+        assert is_whole(tmp_path)
+        assert ranges(mirror) == ["bytes=8000-"]
+        assert source_of(tmp_path)["endpoint"] == mirror.url
 
 
 @pytest.mark.parametrize("answer", ["from the start", "less"])
