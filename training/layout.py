@@ -23,11 +23,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """L = M + S * K rows for a crop of T timesteps (row family: L = M).
+    """L = M + S * W rows for a crop of T timesteps (row family: L = M).
 
-    First the M memory rows in slot order, then the steps' query rows as a grid, each step from codebook K - 1 down
-    to 0. Cells of the grid that the schedule leaves empty hold a mask stack, are seen by no other row and have no
-    target.
+    First the M memory rows in slot order, then the steps' query rows as a grid, W a step, where W is the most that
+    any step has (stack: 1; stack-delay: K), each step from its finest codebook down. Cells of the grid that the
+    schedule leaves empty hold a mask stack, are seen by no other row and have no target.
     """
 
     num_timesteps: int  # T
@@ -37,7 +37,7 @@ class Layout:
     timestep: Ints  # [L] from the crop's start; -1 for BOS
     slot: Ints  # [L] cache slot that the row stands in
     memory_mask: Mask  # [L, M] row sees memory row
-    step_mask: Mask  # [S, K, K] query row sees query row of the same step
+    step_mask: Mask  # [S, W, W] query row sees query row of the same step
     target_rows: tuple[Ints, ...]  # per codebook: rows whose output is its distribution,
     target_timesteps: tuple[Ints, ...]  # and the timesteps these rows stand for
 
@@ -94,34 +94,36 @@ class _Builder:
 
 def _assemble(builder: _Builder) -> Layout:
     """Memory rows and, for the stack family, the grid of query rows, as arrays with their masks."""
-    size = builder.pattern.num_codebooks
+    books = builder.pattern.num_codebooks
     memory, window = len(builder.stack), builder.window_slots
     steps = builder.grid if builder.pattern.family == "stack" else []
+    size = max((int((step.target >= 0).sum()) for step, _ in steps), default=0)
     rows = memory + len(steps) * size
-    source = np.full((rows, size), builder.mask_token, dtype=np.int64)
-    level = np.concatenate([np.array(builder.level, dtype=np.int64), np.tile(np.arange(size)[::-1], len(steps))])
-    timestep = np.zeros(rows, dtype=np.int64)
+    source = np.full((rows, books), builder.mask_token, dtype=np.int64)
+    level, timestep = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
     slot = np.arange(rows, dtype=np.int64)
-    source[:memory], timestep[:memory] = np.array(builder.stack), builder.timestep
+    source[:memory], level[:memory] = np.array(builder.stack), builder.level
+    timestep[:memory] = builder.timestep
     newest = slot.copy()  # per row: newest memory slot it sees
     step_mask = np.tile(np.eye(size, dtype=np.bool_), (len(steps), 1, 1))
+    cell_of = np.zeros((len(steps), books), dtype=np.int64)
     for index, (step, memory_slot) in enumerate(steps):
         start = memory + index * size
         newest[start : start + size] = memory_slot
         slot[start : start + size] = memory_slot + 1
         timestep[start : start + size] = step.kept_timestep
-        active = np.flatnonzero(step.target >= 0)[::-1]  # codebook k is column K - 1 - k of the grid
-        columns = size - 1 - active
-        cells = start + columns
-        source[cells] = step.stack[step.row_of_level[active]]
+        active = np.flatnonzero(step.target >= 0)[::-1]  # the finest first
+        cells = start + np.arange(len(active))
+        source[cells], level[cells] = step.stack[step.row_of_level[active]], active
         timestep[cells] = step.target[active]
         slot[cells] = memory_slot + step.row_of_level[active]
-        step_mask[index][np.ix_(columns, columns)] = np.tri(len(columns), dtype=np.bool_)
+        step_mask[index, : len(active), : len(active)] = np.tri(len(active), dtype=np.bool_)
+        cell_of[index, active] = cells
     seen = np.arange(memory)
     memory_mask = (seen[None] <= newest[:, None]) & (seen[None] > slot[:, None] - window)
-    targets: list[tuple[list[int], list[int]]] = [([], []) for _ in range(size)]
+    targets: list[tuple[list[int], list[int]]] = [([], []) for _ in range(books)]
     for k, t, place in builder.targets:
-        targets[k][0].append(memory + place * size + size - 1 - k if steps else place)
+        targets[k][0].append(int(cell_of[place, k]) if steps else place)
         targets[k][1].append(t)
     if not builder.targets:
         raise ValueError(f"no step fits into {builder.num_timesteps} timesteps after the prefix")
