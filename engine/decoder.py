@@ -32,6 +32,7 @@ class DecoderState:
     cache: CacheState
     frames: FrameStore
     schedule: ScheduleSnapshot | None
+    end: int | None
 
 
 class PatternDecoder:
@@ -55,6 +56,7 @@ class PatternDecoder:
         )
         self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
         self._known = 0
+        self._end: int | None = None
         self._schedule: Schedule | None = None
 
     @property
@@ -66,6 +68,17 @@ class PatternDecoder:
     def lag_frames(self) -> int:
         """Steps that a plan needs beyond its frames: how far frames finish out of order."""
         return self._pattern.lag_steps
+
+    def end_at(self, end_frame: int | None) -> None:
+        """The sequence has so many frames, as when a whole piece is made at once; None: it has no end.
+
+        Row family: a model trained on pieces of one length is fed no frames past the end while it finishes the last
+        ones. To be told before they are begun. ValueError below the frontier.
+        """
+        if end_frame is not None and end_frame < self._known:
+            raise ValueError(f"end_frame {end_frame} is below the frontier {self._known}")
+        self.rollback(self._known)
+        self._end = end_frame
 
     def listen(self, codes: Codes, conditions: Conditions) -> None:
         """Append known frames codes [n, K] with conditions [n, C] at the frontier; unfinished frames are dropped.
@@ -150,12 +163,13 @@ class PatternDecoder:
         self._cache.clear()
         self._frames.forget(0)
         self._schedule = None
+        self._end = None
         self._known = 0
 
     def snapshot(self) -> DecoderState:
         """The whole state; `restore` of it continues to the bit."""
         schedule = None if self._schedule is None else self._schedule.snapshot()
-        return DecoderState(self._known, self._cache.snapshot(), self._frames.copy(), schedule)
+        return DecoderState(self._known, self._cache.snapshot(), self._frames.copy(), schedule, self._end)
 
     def restore(self, state: object) -> None:
         """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
@@ -164,14 +178,14 @@ class PatternDecoder:
         self._known = state.known
         self._cache.restore(state.cache)
         self._frames = state.frames.copy()
+        self._end = state.end
         self._schedule = None
         if state.schedule is not None:
-            self._schedule = Schedule(self._pattern, self._mask_token, history_frames=self._history_frames)
+            self._schedule = self._new_schedule(0)
             self._schedule.restore(state.schedule)
 
-    @property
-    def _history_frames(self) -> int:
-        return 2 * self._reach
+    def _new_schedule(self, origin: int) -> Schedule:
+        return Schedule(self._pattern, self._mask_token, origin, history_frames=2 * self._reach, end=self._end)
 
     def _check(self, codes: Codes) -> None:
         if codes.ndim != 2 or codes.shape[1] != self._pattern.num_codebooks:
@@ -186,7 +200,7 @@ class PatternDecoder:
         lane.top_k[0] = min(sampling.top_k or self._mask_token, self._mask_token)
 
     def _start_schedule(self) -> Schedule:
-        schedule = Schedule(self._pattern, self._mask_token, self._known, history_frames=self._history_frames)
+        schedule = self._new_schedule(self._known)
         schedule.prefix(self._frames.codes(max(0, self._known - self._pattern.num_codebooks), self._known))
         self._schedule = schedule
         return schedule

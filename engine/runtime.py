@@ -100,12 +100,15 @@ class StepRuntime:
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise ManifestError(f"the decoder graph of {manifest.name} is not readable: {error}") from None
         self.manifest = manifest
-        self.shape = StepShape.of(manifest)
+        self.shape = self._shape_of(manifest)
         self._check()
 
     def lane(self) -> StepLane:
         """Buffers and an empty cache for one stream."""
         return StepLane(self)
+
+    def _shape_of(self, manifest: Manifest) -> StepShape:
+        return StepShape.of(manifest)
 
     def _check(self) -> None:
         def sizes(shape: list[Any]) -> list[Any]:
@@ -150,15 +153,7 @@ class StepLane:
             )
         )
         self.max_rows = rows
-        half = shape.head_dim // 2
-        self._frequencies = shape.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
-        self._rows: dict[str, npt.NDArray[Any]] = {
-            "stack": np.zeros((rows, k), np.int64),
-            "level": np.zeros(rows, np.int64),
-            "cos": np.zeros((rows, half), np.float32),
-            "sin": np.zeros((rows, half), np.float32),
-            "cond": np.zeros((rows, shape.conditioning_width), np.float32),
-        }
+        self._rows = self._row_buffers(shape)
         self._last_slot = np.zeros(1, np.int32)
         self._total_slots = np.zeros((), np.int32)
         self._row_of_level = np.zeros(k, np.int64)
@@ -183,15 +178,9 @@ class StepLane:
         """
         count = len(level)
         past = self.cache.place(slot)
-        rows = self._rows
-        angles = timestep[:, None] * self._frequencies
-        rows["stack"][:count] = stack
-        rows["level"][:count] = level
-        rows["cond"][:count] = cond
-        np.cos(angles, out=rows["cos"][:count], casting="same_kind")
-        np.sin(angles, out=rows["sin"][:count], casting="same_kind")
+        self._fill(count, stack, level, timestep, cond)
         if count < MIN_ROWS:
-            for array in rows.values():
+            for array in self._rows.values():
                 array[1] = array[0]
             count = MIN_ROWS
         self._last_slot[0] = past + count - 1
@@ -203,9 +192,29 @@ class StepLane:
         binding = self._bindings.get(count) or self._bind(count)
         self._session.run_with_iobinding(binding)
 
-    def _bind(self, count: int) -> Any:
-        binding = self._session.io_binding()
-        inputs = {name: array[:count] for name, array in self._rows.items()} | {
+    def _row_buffers(self, shape: StepShape) -> dict[str, npt.NDArray[Any]]:
+        """Inputs with an entry per row, as many as a call has at most."""
+        rows, half = shape.max_rows, shape.head_dim // 2
+        self._frequencies = shape.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
+        return {
+            "stack": np.zeros((rows, shape.num_codebooks), np.int64),
+            "level": np.zeros(rows, np.int64),
+            "cos": np.zeros((rows, half), np.float32),
+            "sin": np.zeros((rows, half), np.float32),
+            "cond": np.zeros((rows, shape.conditioning_width), np.float32),
+        }
+
+    def _fill(self, count: int, stack: Ints, level: Ints, timestep: Ints, cond: Floats) -> None:
+        rows, angles = self._rows, timestep[:, None] * self._frequencies
+        rows["stack"][:count] = stack
+        rows["level"][:count] = level
+        rows["cond"][:count] = cond
+        np.cos(angles, out=rows["cos"][:count], casting="same_kind")
+        np.sin(angles, out=rows["sin"][:count], casting="same_kind")
+
+    def _other_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """Inputs whose shape does not depend on the number of rows."""
+        return {
             "last_slot": self._last_slot,
             "total_slots": self._total_slots,
             "row_of_level": self._row_of_level,
@@ -214,6 +223,10 @@ class StepLane:
             "guidance": self.guidance,
             "top_k": self.top_k,
         }
+
+    def _bind(self, count: int) -> Any:
+        binding = self._session.io_binding()
+        inputs = {name: array[:count] for name, array in self._rows.items()} | self._other_inputs()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         for name, array in (("tokens", self.tokens), ("logits", self.logits)):

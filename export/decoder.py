@@ -142,7 +142,7 @@ class _DecoderWriter:
             normed, residual = self._norm(residual, attended, f"layers.{layer}.norm2.weight")
             delta = self._feed_forward(normed, layer)
         hidden, _ = self._norm(residual, delta, "norm.weight")
-        self._sample(self._logits(hidden))
+        sample(self.b, self._logits(hidden), self.shape.num_codebooks, self.shape.codebook_size)
         return self.b.model({"attacca.window_frames": str(self.options.window_frames)})
 
     def _declare_inputs(self) -> None:
@@ -286,18 +286,21 @@ class _DecoderWriter:
         toward = b.node("Mul", [b.node("Sub", [with_conditions, without]), "guidance"])
         return b.node("Add", [without, toward], out="logits")
 
-    def _sample(self, logits: str) -> None:
-        """argmax(logits + temperature * Gumbel noise) over the top_k: exact sampling, greedy at temperature 0."""
-        b, s = self.b, self.shape
-        kept, _ = b.nodes("TopK", [logits, "top_k"], 2, axis=1, largest=1, sorted=0)
-        axis_1 = b.constant("axis_1", np.array([1], np.int64))
-        threshold = b.node("ReduceMin", [kept, axis_1], keepdims=1)
-        scored = b.node("Add", [logits, b.node("Mul", ["noise", "temperature"])])
-        lowest = b.constant("lowest", np.array(-3.0e38, np.float32))
-        allowed = b.node("Where", [b.node("GreaterOrEqual", [logits, threshold]), scored, lowest])
-        b.node("ArgMax", [allowed], axis=1, keepdims=0, out="tokens")
-        b.output("tokens", np.int64, [s.num_codebooks])
-        b.output("logits", np.float32, [s.num_codebooks, s.codebook_size])
+
+def sample(b: GraphBuilder, logits: str, num_codebooks: int, codebook_size: int) -> None:
+    """Outputs `tokens` [K] and `logits` [K, V]: argmax(logits + temperature * Gumbel noise) over the top_k.
+
+    That is exact sampling, and greedy at temperature 0. Reads the inputs noise, temperature and top_k.
+    """
+    kept, _ = b.nodes("TopK", [logits, "top_k"], 2, axis=1, largest=1, sorted=0)
+    axis_1 = b.constant("axis_1", np.array([1], np.int64))
+    threshold = b.node("ReduceMin", [kept, axis_1], keepdims=1)
+    scored = b.node("Add", [logits, b.node("Mul", ["noise", "temperature"])])
+    lowest = b.constant("lowest", np.array(-3.0e38, np.float32))
+    allowed = b.node("Where", [b.node("GreaterOrEqual", [logits, threshold]), scored, lowest])
+    b.node("ArgMax", [allowed], axis=1, keepdims=0, out="tokens")
+    b.output("tokens", np.int64, [num_codebooks])
+    b.output("logits", np.float32, [num_codebooks, codebook_size])
 
 
 def cache_names(branches: int, layers: int) -> list[str]:

@@ -1,0 +1,242 @@
+"""MusicGen's decoder as ONNX graphs: the step, and the prompt's keys and values that it attends to.
+
+Sits between a checked checkpoint (export/musicgen_checkpoint.py) and engine/prompted.py. As in export/decoder.py,
+step and prefill are one graph with dynamic rows, and each guidance branch and layer has one GroupQueryAttention
+node over its own linear cache. Positions are an input, so a window can count them anew. Only the branch with a
+prompt attends to it: the other's states would be zeros, and projections without bias make nothing of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from attacca.export.decoder import KV_BITS, cache_names, sample
+from attacca.export.graph import MICROSOFT, PRECISIONS, GraphBuilder
+from attacca.export.musicgen_checkpoint import MusicgenShape
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+BRANCHES = 2
+NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicgenExport:
+    """How to export: `precision` of the weights, `kv_bits` of the cache, slots that a row attends to."""
+
+    window_frames: int
+    precision: str = "fp32"
+    kv_bits: int = 32
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"MusicgenExport.precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        if self.kv_bits not in KV_BITS:
+            raise ValueError(f"MusicgenExport.kv_bits {self.kv_bits} is not one of {KV_BITS}")
+        if self.window_frames < 1:
+            raise ValueError(f"MusicgenExport.window_frames {self.window_frames} must be >= 1")
+
+
+def build_step(
+    weights: Weights, shape: MusicgenShape, options: MusicgenExport, kv_scales: Weights | None = None
+) -> onnx.ModelProto:
+    """The step graph. Rows R, cache slots S and prompt tokens P are dynamic; K codebooks, V codes, d, hd head size.
+
+    Inputs: stack int64 [R, K], position float32 [R, d], last_slot int32 [1] (past + R - 1), total_slots int32 []
+    (past + R), noise float32 [K, V], temperature and guidance float32 [1], top_k int64 [1], cross_key_L
+    [heads, hd, P] (scaled by hd ** -0.5), cross_value_L [heads, P, hd], cross_mask float32 [P] (0, very low where
+    padded), key_B_L and value_B_L [1, heads, S, hd] for branch B and layer L. Outputs: tokens int64 [K] and logits
+    float32 [K, V] of the first row (guided, before temperature), key_B_L.out and value_B_L.out (in place).
+    `kv_scales` (key_L, value_L float32 [d], a channel's largest magnitude / 127) is needed for kv_bits 8.
+    """
+    if not shape.cross:
+        raise ValueError("melody checkpoints put conditions before the tokens; this graph attends across")
+    if (options.kv_bits == 8) != (kv_scales is not None):
+        raise ValueError(f"kv_scales must be given for an 8-bit cache and only then (kv_bits {options.kv_bits})")
+    return _StepWriter(weights, shape, options, kv_scales).write()
+
+
+def build_prompt(weights: Weights, shape: MusicgenShape, options: MusicgenExport) -> onnx.ModelProto:
+    """The prompt graph: the text encoder's states float32 [P, text dim] -> cross_key_L, cross_value_L of a step.
+
+    States of padded tokens count as zeros (`mask` float32 [P] of ones and zeros), as in transformers.
+    """
+    b, head_dim = GraphBuilder("attacca_prompt"), shape.dim // shape.heads
+    b.input("states", np.float32, ["tokens", shape.text_dim])
+    b.input("mask", np.float32, ["tokens"])
+    projected = "states"
+    if shape.projects_text:
+        plain = b.linear("states", "enc_to_dec_proj", weights["enc_to_dec_proj.weight"], _stored(options))
+        projected = b.node("Add", [plain, b.constant("enc_to_dec_bias", weights["enc_to_dec_proj.bias"])])
+    axis_1 = b.constant("axis_1", np.array([1], np.int64))
+    masked = b.node("Mul", [projected, b.node("Unsqueeze", ["mask", axis_1])])
+    heads = b.constant("heads", np.array([0, shape.heads, head_dim], np.int64))
+    scale = np.float32(head_dim**-0.5)
+    for layer in range(shape.layers):
+        prefix = f"layers.{layer}.encoder_attn."
+        for part, name, order, factor in (("key", "k", [1, 2, 0], scale), ("value", "v", [1, 0, 2], np.float32(1))):
+            weight = weights[f"{prefix}{name}_proj.weight"] * factor
+            rows = b.linear(masked, f"{prefix}{name}", weight, _stored(options))
+            b.node("Transpose", [b.node("Reshape", [rows, heads])], perm=order, out=f"cross_{part}_{layer}")
+            sizes: list[int | str] = [shape.heads, "tokens", head_dim]
+            b.output(f"cross_{part}_{layer}", np.float32, [sizes[i] for i in (0, 2, 1)] if part == "key" else sizes)
+    return b.model()
+
+
+def _stored(options: MusicgenExport) -> str:
+    """Run once per prompt and small: halves are enough below fp32, nothing is quantized."""
+    return "fp32" if options.precision == "fp32" else "fp16"
+
+
+class _StepWriter:
+    """One graph under construction."""
+
+    def __init__(
+        self, weights: Weights, shape: MusicgenShape, options: MusicgenExport, kv_scales: Weights | None
+    ) -> None:
+        self.weights = weights
+        self.shape = shape
+        self.options = options
+        self.kv_scales = kv_scales
+        self.head_dim = shape.dim // shape.heads
+        self.b = GraphBuilder("attacca_musicgen")
+
+    def write(self) -> onnx.ModelProto:
+        self._declare_inputs()
+        residual, silent = self._embed()
+        delta = ""
+        for layer in range(self.shape.layers):
+            prefix = f"layers.{layer}."
+            normed, residual = self._norm(residual, delta, f"{prefix}self_attn_layer_norm")
+            attended = self._linear(self._self_attention(normed, layer), f"{prefix}self_attn.out_proj.weight")
+            normed, residual = self._norm(residual, attended, f"{prefix}encoder_attn_layer_norm")
+            crossed = self._cross_attention(self._branches(normed)[0], layer)
+            delta = self.b.node("Concat", [crossed, silent], axis=0)
+            normed, residual = self._norm(residual, delta, f"{prefix}final_layer_norm")
+            delta = self._feed_forward(normed, prefix)
+        hidden, _ = self._norm(residual, delta, "layer_norm")
+        sample(self.b, self._logits(hidden), self.shape.num_codebooks, self.shape.codebook_size)
+        return self.b.model({"attacca.window_frames": str(self.options.window_frames)})
+
+    def _declare_inputs(self) -> None:
+        b, s = self.b, self.shape
+        b.input("stack", np.int64, ["rows", s.num_codebooks])
+        b.input("position", np.float32, ["rows", s.dim])
+        b.input("last_slot", np.int32, [1])
+        b.input("total_slots", np.int32, [])
+        b.input("noise", np.float32, [s.num_codebooks, s.codebook_size])
+        b.input("temperature", np.float32, [1])
+        b.input("guidance", np.float32, [1])
+        b.input("top_k", np.int64, [1])
+        b.input("cross_mask", np.float32, ["tokens"])
+        for layer in range(s.layers):
+            b.input(f"cross_key_{layer}", np.float32, [s.heads, self.head_dim, "tokens"])
+            b.input(f"cross_value_{layer}", np.float32, [s.heads, "tokens", self.head_dim])
+        for name in cache_names(BRANCHES, s.layers):
+            b.input(name, self._cache_type, [1, s.heads, "slots", self.head_dim])
+
+    @property
+    def _cache_type(self) -> npt.DTypeLike:
+        return np.int8 if self.options.kv_bits == 8 else np.float32
+
+    def _linear(self, x: str, name: str) -> str:
+        return self.b.linear(x, name, self.weights[name], self.options.precision)
+
+    def _embed(self) -> tuple[str, str]:
+        """Rows of both branches, [2, R, d], which enter alike; and zeros [1, R, d] for the one without a prompt."""
+        b, s, half = self.b, self.shape, self.options.precision != "fp32"
+        tables = np.concatenate([self.weights[f"embed_tokens.{k}.weight"] for k in range(s.num_codebooks)])
+        table = b.constant("embed_tokens", tables.astype(np.float16 if half else np.float32))
+        offsets = np.arange(s.num_codebooks, dtype=np.int64) * (s.codebook_size + 1)
+        places = b.node("Add", ["stack", b.constant("codebook_offsets", offsets)])
+        rows = b.node("Gather", [table, places], axis=0)
+        if half:
+            rows = b.node("Cast", [rows], to=onnx.TensorProto.FLOAT)
+        summed = b.node("ReduceSum", [rows, b.constant("axis_1", np.array([1], np.int64))], keepdims=0)
+        placed = b.node("Add", [summed, "position"])
+        branch = b.node("Unsqueeze", [placed, b.constant("axis_0", np.array([0], np.int64))])
+        return b.node("Concat", [branch, branch], axis=0), b.node("Sub", [branch, branch])
+
+    def _branches(self, x: str) -> list[str]:
+        ones = self.b.constant("split_branches", np.array([1, 1], np.int64))
+        return self.b.nodes("Split", [x, ones], 2, axis=0)
+
+    def _norm(self, residual: str, delta: str, name: str) -> tuple[str, str]:
+        """Layer norm of residual + delta; returns (normed, sum). An empty delta adds nothing."""
+        b = self.b
+        scale = [b.constant(f"{name}.{part}", self.weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+        if not delta:
+            return b.node("LayerNormalization", [residual, *scale], axis=-1, epsilon=NORM_EPSILON), residual
+        normed, total = f"{name}.out", f"{name}.sum"
+        outputs = [normed, "", "", total]
+        b.nodes(
+            "SkipLayerNormalization", [residual, delta, *scale], outputs, domain=MICROSOFT, epsilon=NORM_EPSILON
+        )
+        return normed, total
+
+    def _self_attention(self, x: str, layer: int) -> str:
+        b, prefix = self.b, f"layers.{layer}.self_attn."
+        stacked = np.concatenate([self.weights[f"{prefix}{part}_proj.weight"] for part in "qkv"])
+        qkv = b.linear(x, f"{prefix}qkv", stacked, self.options.precision)
+        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(qkv))]
+        return b.node("Concat", outputs, axis=0)
+
+    def _attend(self, layer: int, branch: int, qkv: str) -> str:
+        b, s = self.b, self.shape
+        past = [f"key_{branch}_{layer}", f"value_{branch}_{layer}"]
+        inputs = [qkv, "", "", *past, "last_slot", "total_slots"]
+        attributes: dict[str, Any] = {}
+        if self.kv_scales is not None:
+            inputs += ["", "", "", "", ""]
+            for part in ("key", "value"):
+                inputs.append(b.constant(f"{part}_scale_{layer}", self.kv_scales[f"{part}_{layer}"]))
+            attributes = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+        for name in past:
+            b.output(f"{name}.out", self._cache_type, [1, s.heads, "slots", self.head_dim])
+        return b.nodes(
+            "GroupQueryAttention",
+            inputs,
+            [f"attended_{branch}_{layer}", *(f"{name}.out" for name in past)],
+            domain=MICROSOFT,
+            num_heads=s.heads,
+            kv_num_heads=s.heads,
+            local_window_size=self.options.window_frames,
+            scale=float(self.head_dim**-0.5),
+            **attributes,
+        )[0]
+
+    def _cross_attention(self, x: str, layer: int) -> str:
+        """Rows [1, R, d] of the branch with conditions over the prompt's keys and values."""
+        b, prefix = self.b, f"layers.{layer}.encoder_attn."
+        per_head = b.constant("per_head", np.array([0, 0, self.shape.heads, self.head_dim], np.int64))
+        joined = b.constant("joined", np.array([0, 0, self.shape.dim], np.int64))
+        split = b.node("Reshape", [self._linear(x, f"{prefix}q_proj.weight"), per_head])
+        query = b.node("Transpose", [split], perm=[0, 2, 1, 3])
+        scores = b.node("Add", [b.node("MatMul", [query, f"cross_key_{layer}"]), "cross_mask"])
+        mixed = b.node("MatMul", [b.node("Softmax", [scores], axis=-1), f"cross_value_{layer}"])
+        rows = b.node("Reshape", [b.node("Transpose", [mixed], perm=[0, 2, 1, 3]), joined])
+        return self._linear(rows, f"{prefix}out_proj.weight")
+
+    def _feed_forward(self, x: str, prefix: str) -> str:
+        hidden = self._linear(x, f"{prefix}fc1.weight")
+        active = self.b.node("Gelu" if self.shape.activation == "gelu" else "Relu", [hidden])
+        return self._linear(active, f"{prefix}fc2.weight")
+
+    def _logits(self, hidden: str) -> str:
+        """Guided logits [K, V] of the first row."""
+        b, s = self.b, self.shape
+        row = b.node("Gather", [hidden, b.constant("first_row", np.array(0, np.int64))], axis=1)  # [2, d]
+        heads = np.concatenate([self.weights[f"lm_heads.{k}.weight"] for k in range(s.num_codebooks)])
+        flat = b.linear(row, "lm_heads", heads, self.options.precision)
+        per_codebook = b.constant("per_codebook", np.array([BRANCHES, s.num_codebooks, s.codebook_size], np.int64))
+        axis_0 = b.constant("axis_0", np.array([0], np.int64))
+        prompted, without = (
+            b.node("Squeeze", [part, axis_0]) for part in self._branches(b.node("Reshape", [flat, per_codebook]))
+        )
+        toward = b.node("Mul", [b.node("Sub", [prompted, without]), "guidance"])
+        return b.node("Add", [without, toward], out="logits")

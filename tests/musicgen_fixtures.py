@@ -1,0 +1,130 @@
+"""Random MusicGen checkpoints in transformers' classes and files, scaled down, and what they generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    EncodecConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    T5Config,
+)
+
+CODES, TEXT_DIM, VOCABULARY = 64, 48, 96
+
+
+def text_config(**changes: Any) -> T5Config:
+    sizes = {"vocab_size": VOCABULARY, "d_model": TEXT_DIM, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4}
+    return T5Config(**(sizes | changes))
+
+
+def codec_config() -> EncodecConfig:
+    return EncodecConfig(
+        target_bandwidths=[2.4],
+        sampling_rate=8000,
+        audio_channels=1,
+        num_filters=4,
+        hidden_size=16,
+        codebook_size=CODES,
+        codebook_dim=16,
+        upsampling_ratios=[10, 8],
+        num_lstm_layers=1,
+    )
+
+
+def make_musicgen(*, channels: int = 1, seed: int = 0, **decoder: Any) -> MusicgenForConditionalGeneration:
+    """A model whose every part moves its logits: head size 64 as published, everything else small."""
+    sizes = {
+        "vocab_size": CODES,
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "ffn_dim": 256,
+    }
+    sizes |= {
+        "num_codebooks": 4 * channels,
+        "audio_channels": channels,
+        "pad_token_id": CODES,
+        "bos_token_id": CODES,
+    }
+    config = MusicgenConfig(
+        text_encoder=text_config(), audio_encoder=codec_config(), decoder=MusicgenDecoderConfig(**(sizes | decoder))
+    )
+    model = MusicgenForConditionalGeneration(config).eval()
+    scatter(model.decoder, seed)
+    scatter(model.text_encoder, seed + 1)
+    scatter(model.enc_to_dec_proj, seed + 2)
+    model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
+    model.generation_config.pad_token_id = config.decoder.pad_token_id
+    model.generation_config.bos_token_id = config.decoder.bos_token_id
+    return model
+
+
+@torch.no_grad()
+def scatter(module: torch.nn.Module, seed: int) -> None:
+    """Weights large enough that attention is not flat and no two logits are near each other."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() == 1:
+            parameter.copy_((1.0 if "norm" in name and "weight" in name else 0.0) + 0.1 * noise)
+        else:
+            parameter.copy_(
+                noise * (1.0 if "embed" in name or "shared" in name else 1.3 * parameter.shape[-1] ** -0.5)
+            )
+
+
+def save(model: MusicgenForConditionalGeneration, folder: Path, **options: Any) -> Path:
+    model.save_pretrained(folder, **options)
+    return folder
+
+
+@torch.no_grad()
+def generated_codes(model: MusicgenForConditionalGeneration, frames: int, **inputs: Any) -> list[np.ndarray]:
+    """Codes [frames, K] of each of the batch as `.generate` finds them, greedy, before its codec decodes them."""
+    found: list[torch.Tensor] = []
+
+    def decode(codes: torch.Tensor, **_: Any) -> Any:
+        found.append(codes[0])
+        return type("Decoded", (), {"audio_values": torch.zeros(codes.shape[1], 1, 1)})()
+
+    kept, model.audio_encoder.decode = model.audio_encoder.decode, decode  # type: ignore[method-assign]
+    try:
+        known = inputs["decoder_input_ids"].shape[-1] if "decoder_input_ids" in inputs else 0
+        channels = model.config.decoder.audio_channels
+        steps = frames - known + model.decoder.num_codebooks // channels - 1
+        model.generate(**inputs, do_sample=False, max_new_tokens=steps)
+    finally:
+        model.audio_encoder.decode = kept  # type: ignore[method-assign]
+    if len(found) == 1:
+        return [codes.T.numpy().astype(np.uint16) for codes in found[0]]
+    left, right = (codes.numpy() for codes in found)
+    both = np.stack([left, right], axis=2).reshape(left.shape[0], -1, left.shape[2])  # left and right alternate
+    return [codes.T.astype(np.uint16) for codes in both]
+
+
+def audiocraft_state(model: MusicgenForConditionalGeneration) -> dict[str, torch.Tensor]:
+    """The decoder's tensors as audiocraft names and fuses them."""
+    state = {name.removeprefix("model.decoder."): value for name, value in model.decoder.state_dict().items()}
+    found = {f"emb.{k}.weight": state[f"embed_tokens.{k}.weight"] for k in range(model.decoder.num_codebooks)}
+    found |= {f"linears.{k}.weight": state[f"lm_heads.{k}.weight"] for k in range(model.decoder.num_codebooks)}
+    norms = {"norm1": "self_attn_layer_norm", "norm_cross": "encoder_attn_layer_norm", "norm2": "final_layer_norm"}
+    for layer in range(model.config.decoder.num_hidden_layers):
+        ours, theirs = f"layers.{layer}.", f"transformer.layers.{layer}."
+        for new, old in {"self_attn": "self_attn", "cross_attention": "encoder_attn"}.items():
+            parts = [state[f"{ours}{old}.{part}_proj.weight"] for part in "qkv"]
+            found[f"{theirs}{new}.in_proj_weight"] = torch.cat(parts)
+            found[f"{theirs}{new}.out_proj.weight"] = state[f"{ours}{old}.out_proj.weight"]
+        found |= {f"{theirs}linear{i}.weight": state[f"{ours}fc{i}.weight"] for i in (1, 2)}
+        for new, old in norms.items():
+            found |= {f"{theirs}{new}.{part}": state[f"{ours}{old}.{part}"] for part in ("weight", "bias")}
+    description = "condition_provider.conditioners.description.output_proj."
+    for part in ("weight", "bias"):
+        found[f"out_norm.{part}"] = state[f"layer_norm.{part}"]
+        found[f"{description}{part}"] = getattr(model.enc_to_dec_proj, part).detach()
+    return found
