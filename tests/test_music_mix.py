@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 from attacca.engine.conditioning import INSTRUMENTS, Controls
-from attacca.training import render
-from attacca.training.music import Note, Song, compose, effects, mixing, songs, synth
+from attacca.training.music import Note, Song, catalogue, compose, effects, mixing, songs, soundfont, synth
 from attacca.training.music.songs import Sheet
-from attacca.training.render import RenderError
+from attacca.training.music.soundfont import RenderError
 
 RATE = 48000
 STICK = 37
@@ -206,7 +205,7 @@ def test_other_formats_and_held_out_styles() -> None:
     assert mono.audio.shape == (64000, 1) and mono.controls.style_known.all() and mono.stems is None
     apart = songs.make_song(songs.HELDOUT_STYLE_SEED, Sheet(seconds=2.0, heldout_styles=True))
     assert apart.about["style"] in ("blues", "synthwave") and not apart.controls.style_known.any()
-    ranges = (songs.train_seeds(1000), songs.heldout_seeds(1000), songs.heldout_style_seeds(1000))
+    ranges = (catalogue.train_seeds(1000), catalogue.heldout_seeds(1000), songs.heldout_style_seeds(1000))
     assert len({seed for seeds in ranges for seed in seeds}) == 3000
 
 
@@ -228,10 +227,20 @@ def test_sheets_outside_the_range_are_refused(kwargs: dict[str, int], said: str)
         Sheet(**kwargs)  # type: ignore[arg-type]
 
 
-@needs_fluidsynth
-def test_the_old_renderer_takes_the_new_songs() -> None:
-    song = compose(12, style="rock", tempo="ramp", min_seconds=6.0)
-    assert effects.level_db(render.render(song, 3 * render.SAMPLE_RATE)) > -50.0
+def test_a_missing_soundfont_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(soundfont.SOUNDFONT_VARIABLE, str(tmp_path / "none.sf2"))
+    with pytest.raises(RenderError, match=r"none\.sf2"):
+        soundfont.find_soundfont()
+    monkeypatch.delenv(soundfont.SOUNDFONT_VARIABLE)
+    monkeypatch.setattr(soundfont, "_SOUNDFONTS", (tmp_path / "a.sf2",))
+    with pytest.raises(RenderError, match="fluid-soundfont-gm"):
+        soundfont.find_soundfont()
+
+
+def test_training_seeds_end_before_the_held_out_ones() -> None:
+    assert not set(catalogue.train_seeds(20_000)) & set(catalogue.heldout_seeds(2_000))
+    with pytest.raises(ValueError, match="1000001"):
+        catalogue.train_seeds(1_000_001)
 
 
 def test_the_picture_of_the_styles(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import soundfile
 pytest.importorskip("scipy")
 
 from attacca.training.music import sounds
+from attacca.training.music.soundfont import RenderError, find_soundfont
 from attacca.training.music.synth import library
-from attacca.training.render import RenderError, find_soundfont
 
 SHORT = sounds.Clips(seconds=0.6)
 

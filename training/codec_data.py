@@ -15,7 +15,7 @@ from torch import Tensor
 from attacca.engine.channels import fold
 from attacca.engine.spectral import analyse
 from attacca.training.codec_model import CodecConfig
-from attacca.training.dataset import list_songs
+from attacca.training.music.catalogue import list_songs
 
 
 def load_audio(path: Path, config: CodecConfig) -> np.ndarray:

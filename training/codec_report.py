@@ -20,7 +20,7 @@ from attacca.engine.vocoder import resynthesise
 from attacca.training.codec_data import load_audio
 from attacca.training.codec_model import CodecNet
 from attacca.training.codec_train import State
-from attacca.training.dataset import list_songs
+from attacca.training.music.catalogue import list_songs
 
 Float = npt.NDArray[np.floating]
 

@@ -20,14 +20,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attacca.engine.conditioning import Controls
-from attacca.training.compose import STYLE_NAMES, compose
-from attacca.training.compose.song import TICKS_PER_QUARTER
+from attacca.training.compose import compose
+from attacca.training.music.catalogue import HELDOUT_SEED as HELDOUT_SEED  # noqa: PLC0414
+from attacca.training.music.catalogue import heldout_seeds, list_songs, train_seeds
 from attacca.training.render import SAMPLE_RATE, Audio, augment, draw_room, render
 
 HOP_SAMPLES = 640
-HELDOUT_SEED = 1_000_000
-RIFF_SEED = 1_000_100
-RIFF_STYLE = "synthpop"
 _FRAMES_PER_SECOND = SAMPLE_RATE // HOP_SAMPLES
 
 
@@ -74,23 +72,6 @@ def load_song(path: Path) -> tuple[Audio, Controls]:
     return audio, controls
 
 
-def list_songs(folder: Path) -> list[Path]:
-    """The .npz paths of a folder's finished songs, in order."""
-    return sorted(p for p in folder.glob("*.npz") if p.with_suffix(".flac").is_file())
-
-
-def train_seeds(songs: int) -> range:
-    """Seeds of the training songs. Raises ValueError where they would reach the held-out ones."""
-    if not 0 <= songs <= HELDOUT_SEED:
-        raise ValueError(f"songs is {songs}, allowed 0..{HELDOUT_SEED}")
-    return range(songs)
-
-
-def heldout_seeds(songs: int) -> range:
-    """Seeds of the held-out songs; the demo's riff is the hundredth of them."""
-    return range(HELDOUT_SEED, HELDOUT_SEED + songs)
-
-
 def build_dataset(
     out_dir: Path, seeds: Sequence[int], *, workers: int = 2, seconds: float = 44.0, label: str = "songs"
 ) -> int:
@@ -109,43 +90,14 @@ def build_dataset(
     return len(missing)
 
 
-def write_riff(out: Path, *, seed: int = RIFF_SEED, style: str = RIFF_STYLE, bars: int = 8) -> None:
-    """The demo's riff: `bars` bars of 4/4 at 120 BPM, 32 kHz mono (WAV or FLAC by suffix), and a .json."""
-    players = ("drums", "bass", "chords")
-    num_samples = bars * 2 * SAMPLE_RATE
-    song = compose(seed, style=style, bpm=120.0, meter=(4, 4), players=players, min_seconds=bars * 2.0)
-    audio = render(song, num_samples)
-    audio *= 0.7 / float(np.abs(audio).max())
-    audio = np.round(audio * 8192) / 8192  # 14 bits: FLAC drops the empty two, which keeps the shipped file small
-    soundfile.write(out, audio, SAMPLE_RATE, subtype="PCM_16")
-    about = {
-        "bpm": song.bpm,
-        "meter": "4/4",
-        "bars": bars,
-        "seed": seed,
-        "style": song.style_name,
-        "style_index": STYLE_NAMES.index(style),
-        "players": list(players),
-        "chords": [
-            {"ppq": c.start_ticks / TICKS_PER_QUARTER, "pitch_classes": list(c.pitch_classes)} for c in song.chords
-        ],
-        "licence": "Composed and rendered by attacca.training (Apache-2.0) with FluidR3 GM (MIT, Frank Wen).",
-    }
-    out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-
-
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for the dataset, or the riff's file with --riff.")],
+    out: Annotated[Path, typer.Option(help="Folder for the dataset.")],
     songs: Annotated[int, typer.Option(min=0)] = 320,
     heldout: Annotated[int, typer.Option(min=0)] = 24,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     seconds: Annotated[float, typer.Option(min=2.0, help="Length of a song.")] = 44.0,
-    riff: Annotated[bool, typer.Option("--riff", help="Write only the demo's riff.")] = False,
 ) -> None:
     """Compose and render the dataset; run again to resume."""
-    if riff:
-        write_riff(out)
-        return
     build_dataset(out / "heldout", heldout_seeds(heldout), workers=workers, seconds=seconds, label="heldout")
     build_dataset(out / "train", train_seeds(songs), workers=workers, seconds=seconds, label="train")
 

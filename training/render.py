@@ -6,7 +6,6 @@ and never early, without drift; what a drum sample takes to speak comes on top.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -21,20 +20,12 @@ from scipy.signal import lfilter
 
 from attacca.engine.conditioning import INSTRUMENTS
 from attacca.training.compose import Song
+from attacca.training.music.soundfont import RenderError, find_soundfont
 
 SAMPLE_RATE = 32000
-SOUNDFONT_VARIABLE = "ATTACCA_SOUNDFONT"
-_SOUNDFONTS = (
-    Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
-    Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3"),
-)
 _GAIN = 0.4
 _TIMEOUT_S = 120
 Audio = npt.NDArray[np.float32]
-
-
-class RenderError(RuntimeError):
-    """FluidSynth or its soundfont is missing, or rendering failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +49,6 @@ def find_fluidsynth() -> str:
     if program is None:
         raise RenderError("fluidsynth is not installed; on Debian: apt install fluidsynth fluid-soundfont-gm")
     return program
-
-
-def find_soundfont() -> Path:
-    """The soundfont: $ATTACCA_SOUNDFONT, else FluidR3 where Debian puts it. Raises RenderError."""
-    named = os.environ.get(SOUNDFONT_VARIABLE)
-    if named:
-        if not Path(named).is_file():
-            raise RenderError(f"{SOUNDFONT_VARIABLE} is {named!r}, which is not a file")
-        return Path(named)
-    for path in _SOUNDFONTS:
-        if path.is_file():
-            return path
-    raise RenderError(
-        f"no soundfont at {' or '.join(map(str, _SOUNDFONTS))}; on Debian: apt install fluid-soundfont-gm "
-        f"(or fluidr3mono-gm-soundfont), or name one in {SOUNDFONT_VARIABLE}"
-    )
 
 
 def render(

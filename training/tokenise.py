@@ -19,7 +19,7 @@ from rich.progress import track
 from attacca.engine.spectral import analyse
 from attacca.training.codec_data import load_audio
 from attacca.training.codec_train import State
-from attacca.training.dataset import list_songs
+from attacca.training.music.catalogue import list_songs
 
 
 @torch.no_grad()

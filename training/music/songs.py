@@ -24,7 +24,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attacca.engine.conditioning import INSTRUMENTS, Controls
-from attacca.training.dataset import HELDOUT_SEED, heldout_seeds, list_songs, train_seeds
+from attacca.training.music.catalogue import HELDOUT_SEED, heldout_seeds, list_songs, train_seeds
 from attacca.training.music.composer import compose
 from attacca.training.music.mixing import render
 from attacca.training.music.song import Song

@@ -23,8 +23,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.signal import butter, lfilter, sosfilt
 
-from attacca.training.dataset import list_songs
 from attacca.training.music import effects
+from attacca.training.music.catalogue import list_songs
 from attacca.training.music.effects import Stereo
 from attacca.training.music.song import ChordSpan, Note, Section, Song, Track
 from attacca.training.music.songs import whole_file

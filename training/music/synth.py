@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attacca.training.music.song import Song
-from attacca.training.render import RenderError, find_soundfont
+from attacca.training.music.soundfont import RenderError, find_soundfont
 
 BLOCK_SAMPLES = 64
 BEND_CENTS = 200.0  # a full pitch bend, FluidSynth's default
