@@ -117,7 +117,7 @@ def provenance(codec: State, checkpoint: dict[str, Any]) -> dict[str, str | int 
     revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     last = checkpoint["history"][-1] if checkpoint["history"] else {}
     found: dict[str, str | int | float | bool | None] = {
-        "data": "music composed by attacca.training.compose, rendered by FluidSynth with FluidR3 (MIT)",
+        "data": "music composed by attacca.training, rendered by FluidSynth with FluidR3 (MIT)",
         "command": shlex.join([Path(sys.executable).name, "-m", "attacca.export.export_bundle", *sys.argv[1:]]),
         "commit": revision.stdout.strip(),
         "python": platform.python_version(),

@@ -11,9 +11,8 @@ import numpy as np
 import typer
 
 from attacca.engine.conditioning import Controls
-from attacca.training.dataset import HOP_SAMPLES, make_song
+from attacca.training.music.songs import Sheet, make_song
 from attacca.training.own.analysis import estimate
-from attacca.training.render import SAMPLE_RATE
 
 FIRST_SEED = 1_000_200
 _CLOSE_S = 0.07
@@ -40,11 +39,13 @@ def main(
     seconds: Annotated[float, typer.Option(min=10.0, help="length of each")] = 30.0,
 ) -> None:
     """Print what is estimated of each song and how much of it is right."""
+    sheet = Sheet(seconds=seconds)
     beats: list[float] = []
     chords: list[float] = []
     for seed in range(FIRST_SEED, FIRST_SEED + songs):
-        audio, true, about = make_song(seed, seconds)
-        found = estimate(audio, sample_rate=SAMPLE_RATE, hop_samples=HOP_SAMPLES)
+        song = make_song(seed, sheet)
+        true, about = song.controls, song.about
+        found = estimate(song.audio, sample_rate=sheet.rate, hop_samples=sheet.hop_samples)
         line = f"{seed} {about['style']:<9} {about['meter']:<4} {about['bpm']:>6.1f} found {found.bpm:>6.1f}"
         if found.beat_known:
             beats.append(bars_right(found.controls, true))
