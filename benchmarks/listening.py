@@ -22,7 +22,7 @@ from attacca.engine.bundle import Model, find_bundle, load_bundle
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import ManifestError
 from attacca.training.music import HELDOUT_NAMES, STYLE_NAMES
-from attacca.training.render import RenderError
+from attacca.training.music.soundfont import RenderError
 from benchmarks.listening_clips import RATE, Clip
 from benchmarks.listening_page import Row, Section, write_page
 from benchmarks.listening_takes import Commands, Held, figures, held_song, perform, progression, shown

@@ -17,7 +17,7 @@ from attacca.engine.conditioning import INSTRUMENTS, Controls
 from attacca.engine.events import ChunkEvent, TakeEnded, TakeRequest
 from attacca.engine.generator import Sampling
 from attacca.engine.service import Engine
-from attacca.training.dataset import HELDOUT_SEED
+from attacca.training.music.catalogue import HELDOUT_SEED
 from attacca.training.music.composer import compose
 from attacca.training.music.mixing import render
 from benchmarks import harmony, onsets, spectra

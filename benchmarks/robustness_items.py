@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from attacca.training.render import RenderError
+from attacca.training.music.soundfont import RenderError
 from benchmarks import robustness_signals as signals
 from benchmarks.robustness_signals import RATE, Audio, Missing
 
