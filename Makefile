@@ -104,8 +104,8 @@ train-tiny: $(VENV)/.train-ready  ## the whole recipe in minutes on a toy size, 
 	@$(BIN)/python -m attacca.training.recipe --tiny --root runs/tiny $(ARGS)
 	@$(BIN)/attacca demo --model runs/tiny/bundle --flat-out
 
-train: $(VENV)/.train-ready  ## the full recipe; stopped, it goes on where it was
-	@$(BIN)/python -m attacca.training.recipe --root runs/v0 $(ARGS)
+train: $(VENV)/.train-ready  ## the full recipe, hours (ARGS=--gpu where there is one); stopped, it goes on where it was
+	@$(BIN)/python -m attacca.training.recipe --root runs/ostinato $(ARGS)
 
 docs: $(VENV)/.demo-ready  ## write the generated documents again
 	@$(BIN)/python -m attacca.bridge.protocol_docs

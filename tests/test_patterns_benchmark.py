@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from attacca.training.recipe import TINY, run, run_process, stages  # noqa: E402
+from attacca.training.recipe import SIZES, run, run_process, stages  # noqa: E402
 from benchmarks import embedding, patterns, patterns_report  # noqa: E402
 from benchmarks.ears import Ears  # noqa: E402
 
@@ -71,7 +71,7 @@ def test_ears_without_torch_hear_what_torch_hears(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_whole_command_at_toy_size(tmp_path: Path) -> None:
     root = tmp_path / "run"
-    run(root, stages(root, replace(TINY, seconds=24.0))[:3], runner=run_process)  # songs, codec, tokens
+    run(root, stages(root, replace(SIZES["tiny"], seconds=24.0))[:4], runner=run_process)  # up to the tokens
     report = tmp_path / "p.json"
     for _ in range(2):  # the second goes on from what is there
         patterns.main(

@@ -1,4 +1,4 @@
-"""The whole recipe as one resumable command: compose and render, codec, tokens, decoder, export.
+"""The whole recipe as one resumable command: songs and sounds, codec, tokens, decoder, export, scorecard.
 
 On top of the other modules of training/ and export/: it runs their commands in order, each in a process of its own
 (so memory is given back), and leaves ROOT/stages/NAME.json when one is finished. Stopped at any point, the same
@@ -8,6 +8,7 @@ command goes on: finished stages are passed over, the unfinished one resumes fro
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from typing import Annotated
 
 import typer
 
+ROOT = Path(__file__).parents[1]  # of the repository: benchmarks/ is not installed
+
 
 class RecipeError(RuntimeError):
     """A stage failed, or the folder belongs to another recipe."""
@@ -26,7 +29,7 @@ class RecipeError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One command of the recipe: `python -m attacca.MODULE ARGUMENTS`; it must leave `result`."""
+    """One command of the recipe: `python -m MODULE ARGUMENTS`; it must leave `result`."""
 
     name: str
     module: str
@@ -37,7 +40,7 @@ class Stage:
     @property
     def command(self) -> tuple[str, ...]:
         """What is written down and compared: the command without the interpreter and the means."""
-        return ("-m", f"attacca.{self.module}", *self.arguments)
+        return ("-m", self.module, *self.arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,75 +49,117 @@ class Size:
 
     songs: int
     heldout: int
-    seconds: float
+    heldout_styles: int
+    seconds: float  # of a song
+    sounds: int  # clips that are no songs, for a robust codec
+    sheet: tuple[str, ...] = ()  # format of songs and sounds
     codec: tuple[str, ...]  # arguments of the codec's training
     decoder: tuple[str, ...]  # arguments of the decoder's training
     export: tuple[str, ...] = ()  # arguments of the export
+    scorecard: tuple[str, ...] = ()  # arguments of the scorecard
 
     def __post_init__(self) -> None:
-        if self.songs < 1 or self.heldout < 1 or self.seconds < 2.0:
-            raise ValueError(
-                f"Size asks for {self.songs} songs, {self.heldout} held out, {self.seconds} s: too little"
-            )
+        least = {"songs": 1, "heldout": 1, "heldout_styles": 0, "sounds": 1, "seconds": 2.0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed: {low} and up")
 
 
-# What v0 was made with. The bundle's own defaults of sampling are chosen on held-out songs and stand here alone.
+# The bundle's own defaults of sampling are chosen on held-out songs and stand here alone.
 SAMPLING = ("--guidance", "3.0", "--temperature", "0.9")
-FULL = Size(
-    songs=560,
-    heldout=24,
-    seconds=44.0,
-    codec=("--minutes", "11", "--decoder-minutes", "25"),
-    decoder=("--size", "6x256", "--crop-frames", "224", "--batch", "8", "--minutes", "55"),
-    export=SAMPLING,
-)
-TINY = Size(
-    songs=8,
-    heldout=2,
-    seconds=12.0,
-    codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
-    decoder=("--tiny", "--codebook-size", "16"),
-    export=("--name", "ostinato-tiny"),
-)
+SIZES = {
+    "cpu": Size(  # 2 cores, 4 hours
+        songs=900,
+        heldout=24,
+        heldout_styles=8,
+        seconds=44.0,
+        sounds=240,
+        codec=("--geometry", "v1", "--minutes", "20", "--decoder-minutes", "12"),
+        decoder=("--size", "6x256", "--crop-frames", "224", "--batch", "8", "--minutes", "90"),
+        export=SAMPLING,
+    ),
+    "gpu": Size(  # one large GPU, as long as it takes; in short leases: training/gpu_run.py
+        songs=6000,
+        heldout=24,
+        heldout_styles=8,
+        seconds=44.0,
+        sounds=1500,
+        codec=(
+            *("--geometry", "v1", "--minutes", "20", "--decoder-minutes", "8", "--adversarial-minutes", "15"),
+            *("--device", "cuda", "--batch", "96", "--threads", "16"),
+        ),
+        decoder=("--size", "6x256", "--crop-frames", "448", "--batch", "64", "--minutes", "40"),
+        export=SAMPLING,
+    ),
+    "tiny": Size(
+        songs=8,
+        heldout=2,
+        heldout_styles=1,
+        seconds=12.0,
+        sounds=4,
+        sheet=("--rate", "32000", "--channels", "1"),
+        codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
+        decoder=("--tiny", "--codebook-size", "16"),
+        export=("--name", "ostinato-tiny"),
+        scorecard=("--quick", "--seeds", "1000000-1000001"),
+    ),
+}
 
 Runner = Callable[[Sequence[str]], int]
 
 
 def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
     """The stages for a run folder, in order."""
-    data, codec, decoder, bundle = (str(root / name) for name in ("data", "codec", "decoder", "bundle"))
+    data, sounds, codec, decoder, bundle, card = (
+        str(root / name) for name in ("data", "data/sounds", "codec", "decoder", "bundle", "quality.json")
+    )
     songs = ("--songs", str(size.songs), "--heldout", str(size.heldout), "--seconds", str(size.seconds))
+    strange = ("--heldout-styles", str(size.heldout_styles))
     return [
         Stage(
-            name="dataset",
-            module="training.dataset",
-            arguments=("--out", data, *songs),
+            name="songs",
+            module="attacca.training.music.songs",
+            arguments=("--out", data, *songs, *strange, *size.sheet),
             result=root / "data" / "train",
             means=("--workers", str(workers)),
         ),
         Stage(
+            name="sounds",
+            module="attacca.training.music.sounds",
+            arguments=("--out", sounds, "--clips", str(size.sounds), *size.sheet),
+            result=root / "data" / "sounds",
+            means=("--workers", str(workers)),
+        ),
+        Stage(
             name="codec",
-            module="training.codec_train",
-            arguments=("--data", data, "--run", codec, *size.codec),
+            module="attacca.training.codec_train",
+            arguments=("--data", data, "--also", sounds, "--run", codec, *size.codec),
             result=root / "codec" / "codec.pt",
         ),
         Stage(
             name="tokens",
-            module="training.tokenise",
+            module="attacca.training.tokenise",
             arguments=("--data", data, "--codec", codec),
             result=root / "data" / "tokens",
+            means=("--threads", str(workers)),
         ),
         Stage(
             name="decoder",
-            module="training.decoder_train",
-            arguments=("--data", data, "--run", decoder, *size.decoder),
+            module="attacca.training.decoder_train",
+            arguments=("--data", data, "--codec", codec, "--run", decoder, *size.decoder),
             result=root / "decoder" / "decoder.pt",
         ),
         Stage(
             name="export",
-            module="export.export_bundle",
+            module="attacca.export.export_bundle",
             arguments=("--codec", codec, "--decoder", decoder, "--out", bundle, *size.export),
             result=root / "bundle" / "manifest.json",
+        ),
+        Stage(
+            name="scorecard",
+            module="benchmarks.quality",
+            arguments=("--bundle", bundle, "--json", card, *size.scorecard),
+            result=root / "quality.json",
         ),
     ]
 
@@ -159,18 +204,28 @@ def finished(stage: Stage, stamp: Path) -> bool:
 
 
 def run_process(command: Sequence[str]) -> int:
-    """Run this interpreter with `command`; its exit code."""
-    return subprocess.run([sys.executable, *command], check=False).returncode
+    """Run this interpreter with `command`, benchmarks/ in its reach; its exit code."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
+    }
+    return subprocess.run([sys.executable, *command], check=False, env=environment).returncode
 
 
 def main(
     root: Annotated[Path, typer.Option(help="Run folder; one that exists is resumed.")],
     tiny: Annotated[bool, typer.Option("--tiny", help="Minutes in all, to test the recipe; no music.")] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="What two cores do in hours; the default.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="What a large GPU does in hours.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Songs rendered at a time.")] = 2,
 ) -> None:
-    """Compose, render, train and export: ROOT/bundle is the result."""
+    """Compose, render, train, export and score: ROOT/bundle and ROOT/quality.json are the result."""
+    chosen = [name for name, wanted in (("tiny", tiny), ("cpu", cpu), ("gpu", gpu)) if wanted]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"--{' and --'.join(chosen)} are given, allowed: one of them")
+    size = SIZES[chosen[0] if chosen else "cpu"]
     try:
-        run(root, stages(root, TINY if tiny else FULL, workers=workers), runner=run_process)
+        run(root, stages(root, size, workers=workers), runner=run_process)
     except RecipeError as error:
         raise SystemExit(f"recipe: {error}") from None
     print(f"finished: {root / 'bundle'}")
