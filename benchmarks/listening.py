@@ -233,7 +233,7 @@ def page_text(model: Model) -> tuple[str, str, str]:
         f"<p>{escape(manifest.name)} {escape(manifest.version)}: {codec.sample_rate / 1000:g} kHz {sides}, "
         f"{codec.num_codebooks} codebooks, {bits / 1000:.1f} kbit/s. Click a picture to play from there. Made by "
         "<code>python -m benchmarks.listening</code> in one go, nothing chosen by ear. Files are Opus at about "
-        "70 kbit/s, which colours both what went in and what came out.</p>"
+        "65 kbit/s, which colours both what went in and what came out.</p>"
     )
     footer = (
         '<h2>Credits</h2><p>"Metal madness", "Feelings": composed and performed by Carlos Viola Iborra (Sectoid), '
