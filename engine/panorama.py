@@ -25,11 +25,15 @@ class Panorama:
         bins = np.arange(config.num_bins)
         self._right = np.clip(np.searchsorted(centres, bins), 1, len(centres) - 1)
         gap = centres[self._right] - centres[self._right - 1]
-        self._share = np.clip((bins - centres[self._right - 1]) / gap, 0.0, 1.0)
+        self._share = np.clip((bins - centres[self._right - 1]) / gap, 0.0, 1.0).astype(np.float32)
 
-    def gains(self, pans: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def gains(self, pans: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Pans [..., pan_bands] in nats -> gains [..., 2, bins] of left and right."""
-        values = np.clip(np.nan_to_num(pans.astype(np.float64)), -_MOST_NATS, _MOST_NATS)
+        values = np.clip(np.nan_to_num(pans.astype(np.float32)), -_MOST_NATS, _MOST_NATS)
         low = values[..., self._right - 1]
-        nats = low + (values[..., self._right] - low) * self._share
-        return np.asarray(np.sqrt(2.0 / (1.0 + np.exp(np.stack([-2.0 * nats, 2.0 * nats], axis=-2)))))
+        # With r = right over left: left^2 = 2 / (1 + r^2), right = r left. One exponential a bin.
+        ratio = np.exp(-(low + (values[..., self._right] - low) * self._share))
+        out = np.empty((*pans.shape[:-1], 2, len(self._share)), np.float32)
+        np.sqrt(2.0 / (1.0 + ratio * ratio), out=out[..., 0, :])
+        np.multiply(out[..., 0, :], ratio, out=out[..., 1, :])
+        return out

@@ -56,17 +56,16 @@ class Vocoder:
     def push(self, frames: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Finite frames [n, width] in nats -> samples [n * hop], of a stereo geometry [n * hop, 2]."""
         tables, config = self._tables, self._tables.config
-        out = np.empty((len(frames) * config.hop_samples, *(() if tables.panorama is None else (2,))))
-        for t, frame in enumerate(frames):
-            levels = tables.expansion(frame[: config.level_width].reshape(config.sub_frames, config.num_bands))
-            spectra = np.stack([self._phase.push(level) for level in levels])
-            if tables.panorama is not None:
-                # A spectrum comes out one sub-frame after its levels went in, so its pan waits as long.
-                pans = frame[config.level_width :].reshape(config.sub_frames, config.pan_bands)
-                joined = np.concatenate([self._pan, pans])
-                spectra, self._pan = spectra[:, None] * tables.panorama.gains(joined[:-1]), joined[-1:]
-            out[t * config.hop_samples : (t + 1) * config.hop_samples] = self._synthesis.push(spectra)
-        return out
+        if len(frames) == 0:
+            return np.empty((0, *(() if tables.panorama is None else (2,))))
+        levels = tables.expansion(frames[:, : config.level_width].reshape(-1, config.num_bands))
+        spectra = np.stack([self._phase.push(level) for level in levels])
+        if tables.panorama is None:
+            return self._synthesis.push(spectra)
+        # A spectrum comes out one sub-frame after its levels went in, so its pan waits as long.
+        joined = np.concatenate([self._pan, frames[:, config.level_width :].reshape(-1, config.pan_bands)])
+        self._pan = joined[-1:]
+        return self._synthesis.push(spectra[:, None] * tables.panorama.gains(joined[:-1]))
 
     def snapshot(self) -> object:
         """Everything the stream is, for `restore`."""

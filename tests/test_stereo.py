@@ -87,8 +87,8 @@ def test_levels_are_those_of_the_mean_power_and_pans_of_the_sides() -> None:
 def test_gains_share_power_and_undo_a_pan() -> None:
     panorama = Panorama(SMALL)
     gains = panorama.gains(np.full((3, 8), np.log(3.0)))
-    np.testing.assert_allclose(gains[:, 0] / gains[:, 1], 3.0)
-    np.testing.assert_allclose(np.square(gains).mean(axis=1), 1.0)
+    np.testing.assert_allclose(gains[:, 0] / gains[:, 1], 3.0, rtol=1e-5)
+    np.testing.assert_allclose(np.square(gains).mean(axis=1), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(panorama.gains(np.zeros((1, 8))), 1.0)
     wild = panorama.gains(np.array([[np.nan, np.inf, -np.inf, 1e9, 0, 0, 0, 0]]))
     assert np.isfinite(wild).all() and wild.max() < 1.5
