@@ -7,8 +7,7 @@ from pathlib import Path
 
 from attacca.training.codec_report import reconstructions
 from attacca.training.codec_train import State
-from attacca.training.render import Audio
-from benchmarks.spectra import mel_distance
+from benchmarks.spectra import Audio, analysed, mel_distance
 
 
 @lru_cache(maxsize=1)
@@ -16,10 +15,11 @@ def _state(checkpoint: Path) -> State:
     return State.load(checkpoint)
 
 
-def bound_distances(checkpoint: Path, audio: Audio) -> dict[str, float]:
+def bound_distances(checkpoint: Path, audio: Audio, rate: int) -> dict[str, float]:
     """Log-mel distance of `unquantised` and `untrained`, over all but the decoder's delay at the end."""
     made = reconstructions(audio, _state(checkpoint))
-    return {
-        name: mel_distance(audio[: len(made[name])], made[name][: len(audio)])
-        for name in ("unquantised", "untrained")
-    }
+    out = {}
+    for name in ("unquantised", "untrained"):
+        count = min(len(audio), len(made[name]))
+        out[name] = mel_distance(analysed(audio[:count], rate), analysed(made[name][:count], rate))
+    return out

@@ -22,6 +22,14 @@ _STRIDE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heard:
+    """Probabilities in each window."""
+
+    styles: Array  # [windows, styles], of one sum
+    players: Array  # [windows, players], each by itself
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ears:
     """Weights by torch's names, and the skill that was measured: shares of right answers on held-out songs."""
 
@@ -45,10 +53,15 @@ class Ears:
         """[windows, 32] of log-mel windows [windows, frames, 80]."""
         return np.stack([self._vector(window) for window in windows])
 
+    def listen(self, audio: Audio) -> Heard:
+        """What is heard in windows of 2 s every 0.5 s. ValueError below 2 s of sound."""
+        found = _gelu(self.vectors(mel_windows(audio)))
+        style = np.exp(_log_softmax(self._linear("heads.style", found)))
+        return Heard(styles=style, players=1.0 / (1.0 + np.exp(-self._linear("heads.players", found))))
+
     def players(self, audio: Audio) -> Array:
         """[windows, players] probability that each plays, in windows of 2 s every 0.5 s."""
-        found = _gelu(self.vectors(mel_windows(audio)))
-        return 1.0 / (1.0 + np.exp(-self._linear("heads.players", found)))
+        return self.listen(audio).players
 
     def embeddings(self, audio: Audio) -> dict[str, Array]:
         """Vectors of every window in both embeddings of the Fréchet distance."""
@@ -88,6 +101,11 @@ def _group_norm(x: Array, weight: Array, bias: Array) -> Array:
     centred = groups - groups.mean(axis=1, keepdims=True)
     normed = centred / np.sqrt(groups.var(axis=1, keepdims=True) + NORM_EPS)
     return np.asarray(normed.reshape(x.shape) * weight[:, None, None] + bias[:, None, None])
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def _gelu(x: Array) -> Array:

@@ -11,11 +11,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from attacca.training.render import Audio
-from benchmarks.onsets import beat_times
+from benchmarks.onsets import beat_times, times_of
 from benchmarks.scores import SongScores
 from benchmarks.songs import Case
-from benchmarks.spectra import SAMPLE_RATE, Array, levelled, magnitudes
+from benchmarks.spectra import SAMPLE_RATE, Array, Audio, analysed, levelled, magnitudes
 
 _PANELS = (
     ("real", "the song itself"),
@@ -39,15 +38,15 @@ def _log_spectrogram(audio: Audio) -> Array:
 
 def draw(path: Path, song: SongScores, case: Case) -> None:
     """Write the picture of one scored song (its audio must be kept): 3 s before the join, 9 s after it."""
-    join_s = case.join_sample / SAMPLE_RATE
-    first_s, last_s = join_s - _LEAD_S, min(join_s + _TAIL_S, len(case.audio) / SAMPLE_RATE)
+    join_s = case.join_heard / SAMPLE_RATE
+    first_s, last_s = join_s - _LEAD_S, min(join_s + _TAIL_S, len(case.heard) / SAMPLE_RATE)
     controls = case.controls.slice(0, case.stop)
-    bars = np.unique(controls.bar_start_ppq) * 60.0 / controls.bpm[0] - join_s
+    bars = times_of(controls, np.unique(controls.bar_start_ppq)) - join_s
     beats = beat_times(controls) - join_s
     figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.8), sharey=True, facecolor=_PAPER)
     cut = slice(round(first_s * 200), round(last_s * 200))
     for axis, (name, title) in zip(axes, _PANELS, strict=True):
-        picture = _log_spectrogram(levelled(song.audio[name], case.audio))[:, cut]
+        picture = _log_spectrogram(levelled(analysed(song.audio[name], song.rate), case.heard))[:, cut]
         axis.imshow(
             picture,
             origin="lower",

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from attacca.engine.conditioning import Controls
+from attacca.engine.conditioning import INSTRUMENTS, Controls
 from benchmarks.spectra import SAMPLE_RATE, Array, Audio, levelled, magnitudes
 
 Span = tuple[int, int, npt.NDArray[np.bool_]]  # first frame, frame after the last, pitch classes [12]
@@ -41,14 +41,15 @@ def chroma(audio: Audio) -> Array:
     return np.asarray(tones @ np.exp(-0.5 * (away / 0.3) ** 2))
 
 
-def chord_spans(controls: Controls) -> list[Span]:
-    """Stretches of one commanded chord with a pitched instrument playing, 0.4 s or longer."""
+def chord_spans(controls: Controls, *, player: int | None = None) -> list[Span]:
+    """Stretches of one commanded chord with a pitched instrument playing, or `player`, 0.4 s or longer."""
+    known = controls.chord_known if player is None else controls.chord_known & controls.instruments[:, player]
     changes = np.flatnonzero((controls.pitch_classes[1:] != controls.pitch_classes[:-1]).any(axis=1)) + 1
     edges = [0, *changes.tolist(), len(controls)]
     return [
         (first, stop, controls.pitch_classes[first])
         for first, stop in pairwise(edges)
-        if stop - first >= _SHORTEST_FRAMES and controls.chord_known[first:stop].mean() > 0.5
+        if stop - first >= _SHORTEST_FRAMES and known[first:stop].mean() > 0.5
     ]
 
 
@@ -68,10 +69,22 @@ def best_chord(profile: Array, commanded: npt.NDArray[np.bool_]) -> bool:
 def chord_scores(audio: Audio, controls: Controls) -> tuple[float, float] | None:
     """Share of chord time whose best template is the commanded chord, and the mean of that share with the commands
     transposed by 1..11 semitones (chance). `audio` starts at frame 0; None where no chord is commanded."""
-    spans = chord_spans(controls)
-    if not spans:
-        return None
+    return chord_scores_by_part(audio, controls).get("chord_match")
+
+
+def chord_scores_by_part(audio: Audio, controls: Controls) -> dict[str, tuple[float, float]]:
+    """The same over all chords (`chord_match`) and over those with the chord player (`chord_match_chords`)."""
+    parts = {
+        "chord_match": chord_spans(controls),
+        "chord_match_chords": chord_spans(controls, player=INSTRUMENTS.index("chords")),
+    }
+    if not parts["chord_match"]:
+        return {}
     profiles = chroma(audio)
+    return {name: _shares(profiles, spans) for name, spans in parts.items() if spans}
+
+
+def _shares(profiles: Array, spans: list[Span]) -> tuple[float, float]:
     by_turn = np.zeros(12)
     for first, stop, notes in spans:
         profile = profiles[first:stop].mean(axis=0) if len(profiles) > first else np.zeros(12)

@@ -10,24 +10,23 @@ import numpy.typing as npt
 
 from attacca.engine.bundle import Model
 from attacca.engine.codec import Codec
-from attacca.engine.conditioning import ConditioningLayout, encode
+from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.generator import Codes, Conditions, Sampling
 from attacca.engine.runtime import PREFILL_ROWS
 from attacca.engine.schedule import Schedule, context_rows
 from attacca.engine.spectral import SpectralConfig, analyse
 from attacca.engine.vocoder import resynthesise
-from attacca.training.render import Audio
 from benchmarks.songs import Case
-from benchmarks.spectra import Array
+from benchmarks.spectra import Array, Audio
 
 _PIECE_FRAMES = 16
 
 
-class Commands:
-    """Condition rows of a song's frames, its own labels or none; the last row holds on past the end."""
+class Rows:
+    """Condition rows of controls, known or (all zeros) not; the last row holds on past the end."""
 
-    def __init__(self, case: Case, layout: ConditioningLayout, *, known: bool = True) -> None:
-        rows = encode(case.controls, layout)
+    def __init__(self, controls: Controls, layout: ConditioningLayout, *, known: bool = True) -> None:
+        rows = encode(controls, layout)
         self.all: Conditions = rows if known else np.zeros_like(rows)
 
     def rows(self, first_frame: int, count: int) -> Conditions:
@@ -36,13 +35,20 @@ class Commands:
         return np.asarray(self.all[frames], np.float32).reshape(count, self.all.shape[1])
 
 
+class Commands(Rows):
+    """A song's own labels, or none."""
+
+    def __init__(self, case: Case, layout: ConditioningLayout, *, known: bool = True) -> None:
+        super().__init__(case.controls, layout, known=known)
+
+
 def encode_audio(codec: Codec, audio: Audio) -> Codes:
-    """Codes of every whole frame."""
+    """Codes of every whole frame of a sound [n], for a stereo codec [n, 2]."""
     return codec.encoder().push(np.asarray(audio, np.float32))
 
 
 def decode_codes(codec: Codec, codes: Codes) -> Audio:
-    """Samples [frames * hop] in time with the codes: the decoder's delay is taken out, the end held on."""
+    """Samples [frames * hop], or [.., 2], in time with the codes: the decoder's delay is out, the end held on."""
     decoder = codec.decoder()
     extra = -(-decoder.delay_samples // codec.hop_samples)
     held = np.concatenate([codes, np.repeat(codes[-1:], extra, axis=0)])
@@ -55,7 +61,7 @@ def phase_only(config: SpectralConfig, audio: Audio) -> Audio:
 
 
 def continue_song(
-    model: Model, case: Case, context: Codes, commands: Commands, sampling: Sampling
+    model: Model, case: Case, context: Codes, commands: Rows, sampling: Sampling
 ) -> tuple[Codes, Audio]:
     """Generated codes [stop - join, K] and samples after hearing the context, codes of [0, join)."""
     generator = model.generator()
@@ -72,7 +78,7 @@ def continue_song(
     return generated[: case.stop - case.join], audio[case.join * hop : case.stop * hop]
 
 
-def teacher_forced_bits(model: Model, codes: Codes, commands: Commands, join: int) -> Array:
+def teacher_forced_bits(model: Model, codes: Codes, commands: Rows, join: int) -> Array:
     """[K] mean bits of the true codes of frames [join, len(codes)), each predicted from the truth before it.
 
     The steps are those of decoding, with the truth in place of what was drawn; guidance and temperature are 1.
@@ -122,7 +128,7 @@ def unigram_bits(codes: Codes, others: list[Codes], codebook_size: int) -> Array
     return out
 
 
-def _conditions(commands: Commands, timesteps: npt.NDArray[np.int64]) -> Conditions:
+def _conditions(commands: Rows, timesteps: npt.NDArray[np.int64]) -> Conditions:
     """Rows in any order; the timestep before the first reads as the engine reads it, as nothing."""
     rows = commands.all[np.clip(timesteps, 0, len(commands.all) - 1)]
     return np.where((timesteps >= 0)[:, None], rows, 0.0).astype(np.float32)

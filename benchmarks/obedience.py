@@ -2,28 +2,30 @@
 
 Beside benchmarks/scores.py, which judges a few bars under a song's own commands: here commands go on past the
 song's labels, and change. A change comes as a surprise, as on stage: what was planned under the old command is
-rolled back.
+rolled back. The real song that does what was commanded is composed too, and bounds each measure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from attacca.engine.bundle import Model
-from attacca.engine.conditioning import INSTRUMENTS, ConditioningLayout, Controls, encode
-from attacca.engine.generator import Codes, Conditions, Sampling
-from attacca.training.compose import compose
-from attacca.training.dataset import HOP_SAMPLES
-from attacca.training.render import SAMPLE_RATE, Audio, augment, draw_room, render
+from attacca.engine.conditioning import INSTRUMENTS, Controls
+from attacca.engine.generator import Codes, Sampling
+from attacca.training.music.composer import compose
+from attacca.training.music.mixing import render
+from attacca.training.music.song import Song
+from attacca.training.music.songs import HELDOUT_STYLE_SEED
+from attacca.training.music.tempo import build, steady
 from benchmarks import onsets
 from benchmarks.ears import Ears
 from benchmarks.frechet import WINDOW_S
-from benchmarks.model import decode_codes, encode_audio
-from benchmarks.songs import Case, cut
-from benchmarks.spectra import Array
+from benchmarks.model import Rows, decode_codes
+from benchmarks.songs import FRAME_S, Case
+from benchmarks.spectra import SAMPLE_RATE, Array, Audio, analysed, converted
 
 DRIFT_BARS = 64
 STEP_FROM_BPM, STEP_TO_BPM = 100.0, 130.0
@@ -32,9 +34,9 @@ _EDGE_BARS = 8  # of a long take, at either end, whose beats are compared
 _NEAR_S = 0.07
 _LOOKAHEAD_FRAMES = 24  # planned under the old command when a change comes
 _PIECE_FRAMES = 16
-_EAR_SAMPLES = round((WINDOW_S + 0.1) * SAMPLE_RATE)  # the least the ears need
+_HEARD_S = 6.0  # of a switched player, after a bar's grace
 _PPQ_ROUNDING = 1e-6  # of sums of frames
-_FRAME_S = HOP_SAMPLES / SAMPLE_RATE
+_SONG_RATE = 48000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def go_on(controls: Controls, join: int, frames: int, *, changes: Sequence[Chang
     bpm = np.full(frames, float(controls.bpm[join]))
     for change in changes:
         bpm[change.frame - join :] = change.bpm
-    ppq = controls.ppq[join] + np.concatenate([[0.0], np.cumsum(bpm[:-1])]) * _FRAME_S / 60.0
+    ppq = controls.ppq[join] + np.concatenate([[0.0], np.cumsum(bpm[:-1])]) * FRAME_S / 60.0
     base = np.floor(controls.ppq[join] / bar + 1e-9) * bar
     bars = min(8, int((controls.ppq[-1] - base) / bar))
     if bars < 1:
@@ -78,31 +80,25 @@ def go_on(controls: Controls, join: int, frames: int, *, changes: Sequence[Chang
     return Controls(**{n: np.concatenate([getattr(before, n), getattr(after, n)]) for n in names})
 
 
-class Rows:
-    """Condition rows of controls; the last row holds on past the end."""
-
-    def __init__(self, controls: Controls, layout: ConditioningLayout) -> None:
-        self._rows = encode(controls, layout)
-
-    def rows(self, first_frame: int, count: int) -> Conditions:
-        """float32 [count, layout.width]."""
-        return self._rows[np.minimum(np.arange(first_frame, first_frame + count), len(self._rows) - 1)]
-
-
 def continue_under(
-    model: Model, context: Codes, plans: Sequence[tuple[int, Controls]], sampling: Sampling
+    model: Model,
+    context: Codes,
+    plans: Sequence[tuple[int, Controls]],
+    sampling: Sampling,
+    *,
+    known: bool = True,
 ) -> Audio:
-    """Samples from the join (the end of the context's codes) to the end of the last plan.
+    """What is judged, mono at SAMPLE_RATE, from the join (the end of the context's codes) to the last plan's end.
 
     `plans`: from which frame on which controls are commanded, the first from the join on; each next one comes as a
     surprise, `_LOOKAHEAD_FRAMES` already planned under the one before.
     """
     generator = model.generator()
     join, stop = len(context), len(plans[-1][1])
-    generator.listen(context, Rows(plans[0][1], model.conditioning).rows(0, join))
+    generator.listen(context, Rows(plans[0][1], model.conditioning, known=known).rows(0, join))
     pieces = []
     for index, (first, controls) in enumerate(plans):
-        rows = Rows(controls, model.conditioning)
+        rows = Rows(controls, model.conditioning, known=known)
         if index:
             generator.rollback(first)
         last = plans[index + 1][0] if index + 1 < len(plans) else stop
@@ -112,7 +108,8 @@ def continue_under(
             pieces.append(generator.read(start, end))
         if last < stop:
             generator.plan(last + _LOOKAHEAD_FRAMES, rows, sampling)
-    return decode_codes(model.codec, np.concatenate([context, *pieces]))[join * HOP_SAMPLES :]
+    audio = decode_codes(model.codec, np.concatenate([context, *pieces]))
+    return analysed(audio, model.codec.sample_rate)[round(join * FRAME_S * SAMPLE_RATE) :]
 
 
 def drift_ms(audio: Audio, controls: Controls) -> float | None:
@@ -125,7 +122,7 @@ def drift_ms(audio: Audio, controls: Controls) -> float | None:
     beat_s = float(np.median(np.diff(beats)))
     picked = onsets.pick_beats(audio, beat_s)
     bar_s = 60.0 / float(controls.bpm[0]) * 4.0 * float(controls.meter_num[0]) / float(controls.meter_den[0])
-    edge_s, end_s = _EDGE_BARS * bar_s, len(controls) * _FRAME_S
+    edge_s, end_s = _EDGE_BARS * bar_s, len(controls) * FRAME_S
 
     def offset(low_s: float, high_s: float) -> float | None:
         wanted = beats[(beats >= low_s) & (beats < high_s)]
@@ -137,38 +134,78 @@ def drift_ms(audio: Audio, controls: Controls) -> float | None:
     return None if first is None or last is None else 1000.0 * (last - first)
 
 
-def score_drift(model: Model, case: Case, sampling: Sampling, *, bars: int = DRIFT_BARS) -> float | None:
-    """Drift of `bars` bars continued from a song."""
-    bar_s = (
-        60.0 / float(case.controls.bpm[0]) * 4.0 * float(case.controls.meter_num[0] / case.controls.meter_den[0])
+def bar_seconds(controls: Controls, frame: int) -> float:
+    """A bar at the tempo and in the meter of a frame."""
+    quarters = 4.0 * float(controls.meter_num[frame]) / float(controls.meter_den[frame])
+    return quarters * 60.0 / float(controls.bpm[frame])
+
+
+def score_drift(
+    model: Model, case: Case, context: Codes, sampling: Sampling, *, bars: int = DRIFT_BARS, known: bool = True
+) -> float | None:
+    """Drift in ms of `bars` bars continued from a song at the tempo of the join, either way."""
+    controls = go_on(case.controls, case.join, round(bars * bar_seconds(case.controls, case.join) / FRAME_S))
+    audio = continue_under(model, context, [(case.join, controls)], sampling, known=known)
+    drift = drift_ms(audio, controls.slice(case.join, len(controls)))
+    return None if drift is None else abs(drift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A song in 4/4 at STEP_FROM_BPM that goes on at STEP_TO_BPM from a bar line on, and its labels without."""
+
+    case: Case  # the song that makes the step; ends _STEP_BARS_AFTER bars after it
+    steady: Controls  # as commanded until then
+    step: int  # first frame at the new tempo
+
+    @property
+    def drums(self) -> bool:
+        """Whether they are commanded throughout what is judged."""
+        return bool(self.case.controls.instruments[self.step : self.case.stop, 0].all())
+
+
+def step_song(seed: int, *, rate: int, channels: int) -> Step:
+    """The song of a seed in its own style, the step _STEP_BARS_BEFORE bars after the join."""
+    song = compose(
+        seed, bpm=STEP_FROM_BPM, meter=(4, 4), min_seconds=40.0, heldout_styles=seed >= HELDOUT_STYLE_SEED
     )
-    controls = go_on(case.controls, case.join, round(bars * bar_s / _FRAME_S))
-    context = encode_audio(model.codec, case.audio)[: case.join]
-    audio = continue_under(model, context, [(case.join, controls)], sampling)
-    return drift_ms(audio, controls.slice(case.join, len(controls)))
+    context_bars = 3  # 7.2 s
+    step_bar = context_bars + _STEP_BARS_BEFORE
+    bent = replace(song, tempo=build(STEP_FROM_BPM, [(step_bar * song.bar_ticks, 0, STEP_TO_BPM)]))
+    join, step, stop = (
+        int(np.ceil(bent.seconds(bar * song.bar_ticks) / FRAME_S - _PPQ_ROUNDING))
+        for bar in (context_bars, step_bar, step_bar + _STEP_BARS_AFTER)
+    )
+    audio, controls = _performed(bent, stop)
+    case = Case(
+        seed=seed,
+        about=song.style_name,
+        audio=converted(audio, _SONG_RATE, rate, channels),
+        rate=rate,
+        controls=controls,
+        join=join,
+        stop=stop,
+    )
+    unbent = replace(song, tempo=steady(STEP_FROM_BPM)).controls(stop)
+    return Step(case=case, steady=unbent, step=step)
 
 
-def step_case(seed: int) -> Case:
-    """A song of a held-out seed at the step's first tempo, in 4/4."""
-    seconds = 24.0
-    song = compose(seed, bpm=STEP_FROM_BPM, meter=(4, 4), min_seconds=seconds + 1.0)
-    rng = np.random.default_rng([seed, 100])
-    frames = round(seconds / _FRAME_S)
-    audio = augment(render(song, frames * HOP_SAMPLES, room=draw_room(rng)), rng)
-    return cut(audio, song.controls(frames, HOP_SAMPLES, SAMPLE_RATE), seed=seed, about=song.style_name)
+def _performed(song: Song, frames: int) -> tuple[Audio, Controls]:
+    """A song's sound [samples, 2] at _SONG_RATE and its labels."""
+    stereo, _ = render(song, round(frames * FRAME_S * _SONG_RATE), rate=_SONG_RATE)
+    return stereo.T.astype(np.float32), song.controls(frames)
 
 
-def score_step(model: Model, case: Case, sampling: Sampling) -> tuple[float, float]:
-    """F1 at 70 ms on the new grid after a tempo step in mid-take, and by chance (see onsets.grid_scores)."""
-    bar_s = 60.0 / STEP_FROM_BPM * 4.0
-    step = int(np.ceil((case.join * _FRAME_S + _STEP_BARS_BEFORE * bar_s) / _FRAME_S))
-    stop = step + round(_STEP_BARS_AFTER * 60.0 / STEP_TO_BPM * 4.0 / _FRAME_S)
-    steady = go_on(case.controls, case.join, stop - case.join)
-    changed = go_on(case.controls, case.join, stop - case.join, changes=[Change(frame=step, bpm=STEP_TO_BPM)])
-    context = encode_audio(model.codec, case.audio)[: case.join]
-    audio = continue_under(model, context, [(case.join, steady), (step, changed)], sampling)
-    scores, chance = onsets.grid_scores(audio, (step - case.join) * HOP_SAMPLES, changed.slice(step, stop))
-    return scores[0.07], chance[0.07]
+def step_grid(made: Step, audio: Audio) -> onsets.Grid:
+    """The beats after the step of a sound that begins at the join, mono at SAMPLE_RATE, on the new grid."""
+    after = made.case.controls.slice(made.step, made.case.stop)
+    return onsets.Grid.of(audio, round((made.step - made.case.join) * FRAME_S * SAMPLE_RATE), after)
+
+
+def play_step(model: Model, made: Step, context: Codes, sampling: Sampling, *, known: bool = True) -> onsets.Grid:
+    """The model's beats after a step that came as a surprise."""
+    plans = [(made.case.join, made.steady), (made.step, made.case.controls.slice(0, made.case.stop))]
+    return step_grid(made, continue_under(model, context, plans, sampling, known=known))
 
 
 def switched(controls: Controls, join: int, player: int, *, on: bool) -> Controls:
@@ -192,22 +229,40 @@ def switches(case: Case) -> list[tuple[int, bool]]:
     return [*chosen, (resting[case.seed % len(resting)], True)] if resting else chosen
 
 
-def score_switches(model: Model, case: Case, sampling: Sampling, ears: Ears) -> float | None:
-    """Share of windows in which the ears hear a switched player as commanded, from a bar after the join on.
+def heard_from(case: Case) -> float:
+    """Seconds after the join from which a switched player is judged: a bar, or less in a short continuation."""
+    there_s = (case.stop - case.join) * FRAME_S
+    return min(bar_seconds(case.controls, case.join), there_s - WINDOW_S - 0.1)
 
-    None where the song has nobody to switch.
+
+def switch_share(ears: Ears, audio: Audio, player: int, *, on: bool) -> float:
+    """Share of the windows of a sound (mono at SAMPLE_RATE) in which a player is heard as commanded."""
+    return float(np.mean((ears.players(audio)[:, player] > 0.5) == on))
+
+
+def play_switch(model: Model, case: Case, context: Codes, sampling: Sampling, player: int, *, on: bool) -> Audio:
+    """_HEARD_S of what follows a bar after a player was commanded off or on at the join."""
+    first_s = heard_from(case)
+    stop = min(case.stop, case.join + round((first_s + _HEARD_S) / FRAME_S))
+    commanded = switched(case.controls.slice(0, stop), case.join, player, on=on)
+    audio = continue_under(model, context, [(case.join, commanded)], sampling)
+    return audio[round(first_s * SAMPLE_RATE) :]
+
+
+def real_switch(case: Case, player: int, *, on: bool) -> Audio | None:
+    """A real song of the same seed whose players are those of the join with one switched, _HEARD_S after a bar.
+
+    None where nobody would play.
     """
-    context = encode_audio(model.codec, case.audio)[: case.join]
-    bar_s = (
-        60.0 / float(case.controls.bpm[0]) * 4.0 * float(case.controls.meter_num[0] / case.controls.meter_den[0])
-    )
-    shares = []
-    for player, on in switches(case):
-        commanded = switched(case.controls.slice(0, case.stop), case.join, player, on=on)
-        audio = continue_under(model, context, [(case.join, commanded)], sampling)
-        heard = audio[min(round(bar_s * SAMPLE_RATE), max(0, len(audio) - _EAR_SAMPLES)) :]
-        shares.append(float(np.mean((ears.players(heard)[:, player] > 0.5) == on)))
-    return float(np.mean(shares)) if shares else None
+    playing = {name for i, name in enumerate(INSTRUMENTS) if case.controls.instruments[case.join, i]}
+    players = playing | {INSTRUMENTS[player]} if on else playing - {INSTRUMENTS[player]}
+    if not players:
+        return None
+    apart = case.seed >= HELDOUT_STYLE_SEED
+    song = compose(case.seed, players=tuple(sorted(players)), heldout_styles=apart, min_seconds=16.0)
+    first_s = min(4.0, song.seconds(song.bar_ticks))
+    stereo, _ = render(song, round((first_s + _HEARD_S) * SAMPLE_RATE), rate=SAMPLE_RATE)
+    return stereo.mean(axis=0)[round(first_s * SAMPLE_RATE) :].astype(np.float32)
 
 
 def si_sdr_db(original: Audio, other: Audio) -> float:

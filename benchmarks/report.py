@@ -10,23 +10,35 @@ from rich.table import Table
 
 from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.manifest import Manifest
-from benchmarks.scores import MEASURES, ROWS, SongScores
+from benchmarks.scores import MEASURES, PLAYED, ROWS, SongScores
 
 _RESAMPLES = 2000
-_MEANS = ("instrument_presence",)  # of few answers a song: a median would hide the songs that fail
+# Of few answers a song: a median would hide the songs that fail.
+_MEANS = ("instrument_presence", "players_as_commanded", "continuation_style", "continuation_players")
 Report = dict[str, Any]
 _HEADINGS = {
-    "onset_f1_70ms": "onset F1\n70 ms",
-    "onset_f1_25ms": "onset F1\n25 ms",
-    "chord_match": "chord\nmatch",
-    "drift_ms_64_bars": "drift, ms\n64 bars",
-    "tempo_step_f1": "tempo\nstep F1",
-    "instrument_presence": "players\nswitched",
-    "mel_distance": "log-mel\ndistance",
-    "si_sdr_db": "SI-SDR\ndB",
-    "bits_per_frame": "bits per\nframe",
-    "seam_loudness_db": "seam\nlevel, dB",
-    "seam_flux_percentile": "seam flux\npercentile",
+    "onset_f1_70ms": "onset F1, 70 ms",
+    "onset_f1_70ms_drums": "  where drums play",
+    "onset_f1_25ms": "onset F1, 25 ms",
+    "onset_f1_25ms_drums": "  where drums play",
+    "drift_ms_64_bars": "drift over {drift_bars} bars, ms",
+    "tempo_step_f1": "tempo step F1, 70 ms",
+    "tempo_step_f1_drums": "  where drums play",
+    "chord_match": "chord match",
+    "chord_match_chords": "  where chords play",
+    "instrument_presence": "switched players heard",
+    "players_as_commanded": "players as commanded",
+    "continuation_style": "style as before the join",
+    "continuation_players": "players as before",
+    "continuation_level_db": "level from before, dB",
+    "variation_0": "phrase again, amount 0",
+    "variation_0.5": "  amount 0.5",
+    "variation_1": "  amount 1",
+    "mel_distance": "codec, log-mel distance",
+    "si_sdr_db": "codec, SI-SDR dB",
+    "bits_per_frame": "bits per frame",
+    "seam_loudness_db": "seam level, dB",
+    "seam_flux_percentile": "seam flux percentile",
 }
 
 
@@ -41,15 +53,17 @@ def median_interval(values: list[float], *, seed: int = 0, mean: bool = False) -
     return float(middle(data)), float(low), float(high)
 
 
-def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) -> Report:
-    """The JSON object: the model's medians at the top, the other rows under their names, None where a measure means
-    nothing, intervals beside, then every song."""
+def summary(songs: list[SongScores]) -> Report:
+    """The model's medians at the top, the other rows under their names, None where a measure means nothing,
+    intervals beside, then every song."""
     medians: dict[str, dict[str, float | None]] = {}
     intervals: dict[str, dict[str, list[float] | None]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for row in ROWS:
-        medians[row], intervals[row] = {}, {}
+        medians[row], intervals[row], counts[row] = {}, {}, {}
         for measure in MEASURES:
             values = [song.rows[row][measure] for song in songs if measure in song.rows.get(row, {})]
+            counts[row][measure] = len(values)
             if values:
                 median, low, high = median_interval(values, mean=measure in _MEANS)
                 medians[row][measure], intervals[row][measure] = median, [low, high]
@@ -59,12 +73,39 @@ def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) 
     return {
         **own,
         **medians,
+        "variation": {row: _variation(songs, row) for row in PLAYED},
         "intervals_95": intervals,
+        "songs_counted": counts,
         "bits_by_codebook": np.median([song.bits_by_codebook for song in songs], axis=0).tolist(),
         "unigram_bits_by_codebook": np.median([song.unigram_by_codebook for song in songs], axis=0).tolist(),
-        "rows": ROWS,
         "songs": [{"seed": s.seed, "about": s.about, "scores": s.rows} for s in songs],
         "seeds": [song.seed for song in songs],
+    }
+
+
+def _variation(songs: list[SongScores], row: str) -> dict[str, float | bool] | None:
+    """Mean overlap with the phrase by amount, and whether it falls with it: of the means, and share of songs."""
+    keys = [key for key in MEASURES if key.startswith("variation_")]
+    found = [[s.rows[row][key] for key in keys] for s in songs if keys[0] in s.rows.get(row, {})]
+    if not found:
+        return None
+    means = np.mean(found, axis=0)
+    return {
+        **{key.removeprefix("variation_"): float(mean) for key, mean in zip(keys, means, strict=True)},
+        "monotonic": bool((np.diff(means) < 0.0).all()),
+        "monotonic_songs": float(np.mean((np.diff(found, axis=1) < 0.0).all(axis=1))),
+    }
+
+
+def make_report(
+    songs: list[SongScores], manifest: Manifest, *, seconds: float, apart: list[SongScores] | None = None
+) -> Report:
+    """The JSON object: `summary` of the songs, of songs in held-out styles under `heldout_styles`, and what ran."""
+    return {
+        **summary(songs),
+        "heldout_styles": summary(apart) if apart else None,
+        "rows": ROWS,
+        "means": list(_MEANS),
         "model": {
             "name": manifest.name,
             "version": manifest.version,
@@ -79,24 +120,27 @@ def make_report(songs: list[SongScores], manifest: Manifest, *, seconds: float) 
     }
 
 
-def make_table(report: Report) -> Table:
-    """What was played down, measures across, intervals beneath the medians."""
-    shown = [row for row in ROWS if row == "model" or any(v is not None for v in report[row].values())]
-    count = len(report["seeds"])
-    table = Table(title=f"{report['model']['name']} on {count} held-out songs: medians and 95 % intervals")
+def make_table(report: Report, *, block: str | None = None) -> Table:
+    """Measures down, what was played across, intervals beneath the medians; of the report or a block of it."""
+    part: Report = report if block is None else report[block]
+    shown = [row for row in ROWS if row == "model" or any(v is not None for v in part[row].values())]
+    songs = "held-out songs" if block is None else "songs in styles never trained on"
+    table = Table(title=f"{report['model']['name']} on {len(part['seeds'])} {songs}: medians, 95 % intervals")
     table.add_column("")
-    for measure in MEASURES:
-        table.add_column(_HEADINGS[measure], justify="right")
     for row in shown:
-        cells = [f"{row.replace('_', ' ')}\n[dim]{ROWS[row]}[/dim]"]
-        for measure in MEASURES:
-            value = report[measure] if row == "model" else report[row][measure]
-            interval = report["intervals_95"][row][measure]
+        table.add_column(f"{row.replace('_', ' ')}\n[dim]{ROWS[row]}[/dim]", justify="right")
+    for measure in MEASURES:
+        heading = _HEADINGS[measure].format(drift_bars=report.get("drift_bars", 64))
+        cells = [f"{heading}{' (mean)' if measure in _MEANS else ''}"]
+        for row in shown:
+            value = part[measure] if row == "model" else part[row][measure]
+            interval = part["intervals_95"][row][measure]
             if value is None or interval is None:
                 cells.append("")
             else:
                 cells.append(f"{_shown(value)}\n[dim]{_shown(interval[0])}–{_shown(interval[1])}[/dim]")
-        table.add_row(*cells)
+        if any(cells[1:]):
+            table.add_row(*cells)
     return table
 
 

@@ -1,6 +1,10 @@
 """One song through every comparison: the model, its bounds above and below, and what it does uncommanded.
 
-Rows are what was played, columns are measures; a measure that means nothing for a row is left out there.
+Rows are what was played, columns are measures; a measure that means nothing for a row is left out there. What is
+judged is mono at 32 kHz, whatever the bundle plays. Some measures stand there twice: over everything, and over what
+they can measure at all (`onset_f1_*_drums`: beats where drums are commanded, `chord_match_chords`: chords where the
+chord player is, `tempo_step_f1_drums`: songs whose drums play on after the step); what the song itself reaches is
+the row `real` in both cases.
 """
 
 from __future__ import annotations
@@ -13,8 +17,7 @@ import numpy as np
 from attacca.engine.bundle import Model
 from attacca.engine.codec import Codec
 from attacca.engine.generator import Codes, Sampling
-from attacca.training.render import Audio
-from benchmarks import harmony, obedience, onsets, spectra
+from benchmarks import harmony, matching, obedience, onsets, spectra, variation
 from benchmarks.ears import Ears
 from benchmarks.model import (
     Commands,
@@ -26,14 +29,26 @@ from benchmarks.model import (
     unigram_bits,
 )
 from benchmarks.songs import Case
+from benchmarks.spectra import Audio
 
 MEASURES = (
     "onset_f1_70ms",
+    "onset_f1_70ms_drums",
     "onset_f1_25ms",
-    "chord_match",
+    "onset_f1_25ms_drums",
     "drift_ms_64_bars",
     "tempo_step_f1",
+    "tempo_step_f1_drums",
+    "chord_match",
+    "chord_match_chords",
     "instrument_presence",
+    "players_as_commanded",
+    "continuation_style",
+    "continuation_players",
+    "continuation_level_db",
+    "variation_0",
+    "variation_0.5",
+    "variation_1",
     "mel_distance",
     "si_sdr_db",
     "bits_per_frame",
@@ -42,15 +57,17 @@ MEASURES = (
 )
 # What each row is, in the order of the table.
 ROWS = {
-    "model": "commanded, default guidance",
-    "guidance_1": "commanded, guidance 1",
+    "model": "commanded, bundle's guidance",
+    "guidance_1": "commanded, no guidance",
     "no_conditioning": "nothing commanded",
     "chance": "wrong commands; untrained codec; unigrams",
     "other_song": "another real song in its place",
-    "codec": "the real song through the codec",
-    "ceiling": "the real song; its amplitudes, our phases",
-    "unquantised": "the codec without its quantiser",
+    "real": "the song itself",
+    "codec": "the song through the codec",
+    "phases": "its amplitudes, our phases",
+    "unquantised": "codec without its quantiser",
 }
+PLAYED = ("model", "guidance_1", "no_conditioning")
 Row = dict[str, float]
 
 
@@ -60,10 +77,15 @@ class SongScores:
 
     seed: int
     about: str
+    rate: int = spectra.SAMPLE_RATE
     rows: dict[str, Row] = field(default_factory=dict)
     bits_by_codebook: list[float] = field(default_factory=list)
     unigram_by_codebook: list[float] = field(default_factory=list)
-    audio: dict[str, Audio] = field(default_factory=dict)  # whole: real context, then the continuation
+    audio: dict[str, Audio] = field(default_factory=dict)  # at `rate`, whole: real context, then the continuation
+
+    def add(self, row: str, scores: Row) -> None:
+        """More measures of a row."""
+        self.rows.setdefault(row, {}).update(scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +97,13 @@ class Bench:
     checkpoint: Path | None = None
     seed: int = 0
     guidance: float | None = None  # None: the bundle's own
-    ears: Ears | None = None  # who plays is judged by them
-    # These cost more than all else, so only the first so many songs have them.
-    drift_songs: int = 0
+    ears: Ears | None = None  # style and players are judged by them
+    # These cost more than all else, so only so many songs have them.
+    drift_seeds: tuple[int, ...] = ()  # of the model; the other rows have all but the last, to spare time
     drift_bars: int = obedience.DRIFT_BARS
     step_songs: int = 0
+    switch_songs: int = 0
+    variation_songs: int = 0
 
     @property
     def default(self) -> Sampling:
@@ -88,74 +112,132 @@ class Bench:
         guidance = advised.guidance if self.guidance is None else self.guidance
         return Sampling(seed=self.seed, temperature=advised.temperature, top_k=advised.top_k, guidance=guidance)
 
+    def played(self, row: str) -> tuple[Sampling, bool]:
+        """How a row of PLAYED is drawn, and whether commands are known to it."""
+        plain = Sampling(seed=self.seed, temperature=self.default.temperature, top_k=self.default.top_k)
+        return (self.default, True) if row == "model" else (plain, row == "guidance_1")
 
-def continuation_scores(case: Case, continuation: Audio) -> tuple[Row, Row]:
-    """Scores of a continuation [(stop - join) * 640] under this song's commands, and under wrong ones (chance)."""
-    sound = case.joined(continuation)
-    grid, shifted = onsets.grid_scores(sound, case.join_sample, case.commanded)
-    row = {"onset_f1_70ms": grid[0.07], "onset_f1_25ms": grid[0.025]}
-    chance = {"onset_f1_70ms": shifted[0.07], "onset_f1_25ms": shifted[0.025]}
-    chords = harmony.chord_scores(sound[case.join_sample :], case.commanded)
-    if chords is not None:
-        row["chord_match"], chance["chord_match"] = chords
-    row["seam_loudness_db"] = abs(spectra.step_db(sound[: case.join_sample], sound[case.join_sample :]))
+
+def continuation_scores(case: Case, continuation: Audio, *, ears: Ears | None = None) -> tuple[Row, Row]:
+    """Scores of a continuation [(stop - join) * hop, ...] under its commands, and under wrong ones (chance)."""
+    sound = spectra.analysed(case.joined(continuation), case.rate)
+    grid = onsets.Grid.of(sound, case.join_heard, case.commanded)
+    drums = grid.where(case.commanded.instruments[:, 0])
+    row, chance = {}, {}
+    for name, part in (("", grid), ("_drums", drums)):
+        if part is not None:
+            for tolerance_s in onsets.TOLERANCES_S:
+                key = f"onset_f1_{1000 * tolerance_s:.0f}ms{name}"
+                row[key], chance[key] = part.score(tolerance_s), part.chance(tolerance_s)
+    for key, chords in harmony.chord_scores_by_part(sound[case.join_heard :], case.commanded).items():
+        row[key], chance[key] = chords
+    row["seam_loudness_db"] = abs(spectra.step_db(sound[: case.join_heard], sound[case.join_heard :]))
     beats = onsets.beat_times(case.controls.slice(0, case.stop))
-    elsewhere = beats[(np.abs(beats - case.join_sample / spectra.SAMPLE_RATE) > 0.1) & (beats > 0.1)]
-    row["seam_flux_percentile"] = spectra.seam_percentile(sound, case.join_sample, elsewhere)
+    elsewhere = beats[(np.abs(beats - case.join_heard / spectra.SAMPLE_RATE) > 0.1) & (beats > 0.1)]
+    row["seam_flux_percentile"] = spectra.seam_percentile(sound, case.join_heard, elsewhere)
+    if ears is not None:
+        row |= matching.match_scores(ears, case, sound)
     return row, chance
-
-
-def real_scores(case: Case, other: Case) -> dict[str, Row]:
-    """What needs no model: the real continuation, and another song's."""
-    length = len(case.audio) - case.join_sample
-    stranger = other.audio[other.join_sample :][:length]
-    stranger = np.pad(stranger, (0, length - len(stranger)), mode="wrap")
-    rows = {
-        "ceiling": continuation_scores(case, case.audio[case.join_sample :])[0],
-        "other_song": continuation_scores(case, stranger)[0],
-    }
-    rows["other_song"]["mel_distance"] = spectra.mel_distance(case.audio[case.join_sample :], stranger)
-    return rows
 
 
 def score_song(bench: Bench, case: Case, other: Case, codes: list[Codes], index: int) -> SongScores:
     """Everything about one song; `codes` are those of every song up to its stop, this one's at `index`."""
-    scores = SongScores(seed=case.seed, about=case.about, rows=real_scores(case, other))
+    scores = SongScores(seed=case.seed, about=case.about, rate=case.rate)
+    _score_real(bench, case, other, scores)
     _score_codec(bench, case, codes[index], scores)
     _score_bits(bench, case, codes, index, scores)
-    plain = Sampling(seed=bench.seed, temperature=bench.default.temperature, top_k=bench.default.top_k)
-    for name, known, sampling in (
-        ("model", True, bench.default),
-        ("guidance_1", True, plain),
-        ("no_conditioning", False, plain),
-    ):
+    context = codes[index][: case.join]
+    for name in PLAYED:
+        sampling, known = bench.played(name)
         commands = Commands(case, bench.model.conditioning, known=known)
-        _, audio = continue_song(bench.model, case, codes[index][: case.join], commands, sampling)
-        row, chance = continuation_scores(case, audio)
-        scores.rows.setdefault(name, {}).update(row)
+        _, audio = continue_song(bench.model, case, context, commands, sampling)
+        row, chance = continuation_scores(case, audio, ears=bench.ears)
+        scores.add(name, row)
         scores.audio[name] = case.joined(audio)
         if name == "model":
-            seams = ("seam_loudness_db", "seam_flux_percentile")
-            scores.rows["chance"].update(chance | {key: scores.rows["other_song"][key] for key in seams})
-    _score_obedience(bench, case, index, scores)
-    scores.audio["real"] = case.audio
+            scores.add("chance", chance)
+    scores.audio["real"] = np.asarray(case.audio)
+    if case.seed in bench.drift_seeds:
+        _score_drift(bench, case, context, scores)
+    if index < bench.step_songs:
+        _score_step(bench, case, scores)
+    if index < bench.switch_songs and bench.ears is not None:
+        _score_switches(bench, bench.ears, case, context, scores)
+    if index < bench.variation_songs:
+        _score_variation(bench, case, codes, index, scores)
     return scores
 
 
-def _score_obedience(bench: Bench, case: Case, index: int, scores: SongScores) -> None:
-    """What takes commands of its own: long takes, a tempo step, players switched."""
-    model, row, chance = bench.model, scores.rows["model"], scores.rows["chance"]
-    if index < bench.drift_songs:
-        drift = obedience.score_drift(model, case, bench.default, bars=bench.drift_bars)
+def _score_real(bench: Bench, case: Case, other: Case, scores: SongScores) -> None:
+    """What needs no model: the real continuation, and another song's in its place."""
+    real = case.audio[case.join_sample :]
+    stranger = other.audio[other.join_sample :][: len(real)]
+    if len(stranger) < len(real):
+        stranger = np.resize(stranger, real.shape)  # again from its beginning
+    scores.add("real", continuation_scores(case, real, ears=bench.ears)[0])
+    scores.add("other_song", continuation_scores(case, stranger, ears=bench.ears)[0])
+    apart = spectra.mel_distance(spectra.analysed(real, case.rate), spectra.analysed(stranger, case.rate))
+    scores.add("other_song", {"mel_distance": apart})
+
+
+def _score_drift(bench: Bench, case: Case, context: Codes, scores: SongScores) -> None:
+    only_model = len(bench.drift_seeds) > 1 and case.seed == bench.drift_seeds[-1]
+    for name in PLAYED[:1] if only_model else PLAYED:
+        sampling, known = bench.played(name)
+        drift = obedience.score_drift(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
         if drift is not None:
-            row["drift_ms_64_bars"] = abs(drift)
-    if index < bench.step_songs:
-        stepped = obedience.step_case(case.seed)
-        row["tempo_step_f1"], chance["tempo_step_f1"] = obedience.score_step(model, stepped, bench.default)
-    if bench.ears is not None:
-        heard = obedience.score_switches(model, case, bench.default, bench.ears)
-        if heard is not None:
-            row["instrument_presence"], chance["instrument_presence"] = heard, 1.0 - heard
+            scores.add(name, {"drift_ms_64_bars": drift})
+
+
+def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:
+    codec = bench.model.codec
+    made = obedience.step_song(case.seed, rate=codec.sample_rate, channels=codec.audio_channels)
+    context = encode_audio(codec, made.case.audio)[: made.case.join]
+    keys = ("tempo_step_f1", "tempo_step_f1_drums") if made.drums else ("tempo_step_f1",)
+    real = obedience.step_grid(made, made.case.heard[made.case.join_heard :])
+    scores.add("real", {key: real.score(0.07) for key in keys})
+    for name in PLAYED:
+        sampling, known = bench.played(name)
+        grid = obedience.play_step(bench.model, made, context, sampling, known=known)
+        scores.add(name, {key: grid.score(0.07) for key in keys})
+        if name == "model":
+            scores.add("chance", {key: grid.chance(0.07) for key in keys})
+
+
+def _score_switches(bench: Bench, ears: Ears, case: Case, context: Codes, scores: SongScores) -> None:
+    """`instrument_presence`: share of windows in which a switched player is heard as commanded.
+
+    One is switched off and one on in a song. Nothing commanded: the same players looked for in the continuation
+    without commands. Chance: the opposite looked for in the model's. Real: a song composed with these players.
+    """
+    first = round(obedience.heard_from(case) * spectra.SAMPLE_RATE)
+    untold = spectra.analysed(scores.audio["no_conditioning"], case.rate)[case.join_heard :][first:]
+    shares: dict[str, list[float]] = {}
+    for player, on in obedience.switches(case):
+        sounds = {"no_conditioning": untold, "real": obedience.real_switch(case, player, on=on)}
+        for name in ("model", "guidance_1"):
+            sampling, _ = bench.played(name)
+            sounds[name] = obedience.play_switch(bench.model, case, context, sampling, player, on=on)
+        for name, sound in sounds.items():
+            if sound is not None:
+                shares.setdefault(name, []).append(obedience.switch_share(ears, sound, player, on=on))
+    for name, found in shares.items():
+        scores.add(name, {"instrument_presence": float(np.mean(found))})
+    if "model" in shares:
+        scores.add("chance", {"instrument_presence": 1.0 - scores.rows["model"]["instrument_presence"]})
+
+
+def _score_variation(bench: Bench, case: Case, codes: list[Codes], index: int, scores: SongScores) -> None:
+    own, other = codes[index], codes[(index + 1) % len(codes)]
+    for name in PLAYED:
+        sampling, known = bench.played(name)
+        found = variation.vamp_overlaps(bench.model, case, own[: case.join], sampling, known=known)
+        scores.add(name, {f"variation_{amount:g}": share for amount, share in found.items()})
+    count = min(len(own), len(other))
+    scores.add("chance", {"variation_1": float((own[:count] == other[:count]).mean())})
+    real = variation.real_overlap(case, own)
+    if real is not None:
+        scores.add("real", {"variation_1": real})
 
 
 def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> None:
@@ -163,22 +245,26 @@ def _score_codec(bench: Bench, case: Case, codes: Codes, scores: SongScores) -> 
     codec = bench.model.codec
     decoded = decode_codes(codec, codes)
     scores.audio["codec"] = decoded
-    distance = spectra.mel_distance(case.audio, decoded)
-    scores.rows["codec"] = continuation_scores(case, decoded[case.join_sample :])[0] | {"mel_distance": distance}
-    scores.rows["model"] = {"mel_distance": distance, "si_sdr_db": obedience.si_sdr_db(case.audio, decoded)}
-    scores.rows["ceiling"]["mel_distance"] = spectra.mel_distance(
-        case.audio, phase_only(codec.section.spectral, case.audio)
-    )
-    scores.rows["chance"] = {}
+    heard = spectra.analysed(decoded, case.rate)
+    distance = spectra.mel_distance(case.heard, heard)
+    scores.add("codec", continuation_scores(case, decoded[case.join_sample :], ears=bench.ears)[0])
+    quality = {"mel_distance": distance, "si_sdr_db": obedience.si_sdr_db(case.heard, heard)}
+    scores.add("codec", quality)
+    scores.add("model", quality)
+    phases = spectra.analysed(phase_only(codec.section.spectral, case.audio), case.rate)
+    scores.add("phases", {"mel_distance": spectra.mel_distance(case.heard, phases)})
+    scores.add("chance", {})
     if bench.untrained is not None:
-        noise = decode_codes(bench.untrained, encode_audio(bench.untrained, case.audio))
-        scores.rows["chance"]["mel_distance"] = spectra.mel_distance(case.audio, noise)
+        lower = bench.untrained
+        taken = spectra.converted(case.audio, case.rate, lower.sample_rate, lower.audio_channels)
+        noise = spectra.analysed(decode_codes(lower, encode_audio(lower, taken)), lower.sample_rate)
+        scores.add("chance", {"mel_distance": spectra.mel_distance(case.heard[: len(noise)], noise)})
     if bench.checkpoint is not None:
         from benchmarks.bounds import bound_distances  # torch only where it is asked for
 
-        bounds = bound_distances(bench.checkpoint, case.audio)
-        scores.rows["unquantised"] = {"mel_distance": bounds["unquantised"]}
-        scores.rows["chance"]["mel_distance"] = bounds["untrained"]
+        bounds = bound_distances(bench.checkpoint, case.audio, case.rate)
+        scores.add("unquantised", {"mel_distance": bounds["unquantised"]})
+        scores.add("chance", {"mel_distance": bounds["untrained"]})
 
 
 def _score_bits(bench: Bench, case: Case, codes: list[Codes], index: int, scores: SongScores) -> None:
@@ -189,6 +275,7 @@ def _score_bits(bench: Bench, case: Case, codes: list[Codes], index: int, scores
     others = [c for i, c in enumerate(codes) if i != index] + [own[: case.join]]
     unigram = unigram_bits(own[case.join :], others, size)
     scores.bits_by_codebook, scores.unigram_by_codebook = bits.tolist(), unigram.tolist()
-    scores.rows["model"]["bits_per_frame"] = float(bits.sum())
-    scores.rows["no_conditioning"] = {"bits_per_frame": float(uncommanded.sum())}
-    scores.rows["chance"]["bits_per_frame"] = float(unigram.sum())
+    scores.add("model", {"bits_per_frame": float(bits.sum())})
+    scores.add("guidance_1", {"bits_per_frame": float(bits.sum())})  # bits know no guidance
+    scores.add("no_conditioning", {"bits_per_frame": float(uncommanded.sum())})
+    scores.add("chance", {"bits_per_frame": float(unigram.sum())})

@@ -1,19 +1,36 @@
 """Spectra for the scorecard: log-mel distance of two sounds, and how loud and how abrupt a join is.
 
-Reads audio only; the onset detector and the pictures stand on the same spectrogram and mel bands.
+Reads audio only; the onset detector and the pictures stand on the same spectrogram and mel bands. Everything is
+judged at one rate and in mono, whatever the codec under test plays, so that figures of different bundles compare.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 
-SAMPLE_RATE = 32000
+SAMPLE_RATE = 32000  # of all that is judged
 Audio = npt.NDArray[np.floating]
 Array = npt.NDArray[np.float64]
 _SILENCE = 1e-6
 _FLUX_HOP = 32
 _MEL_FLOOR = 1e-4  # amplitude; sounds are brought to an RMS of 0.1 before, so this lies 60 dB below them
+
+
+def converted(audio: Audio, rate: int, to_rate: int, channels: int) -> npt.NDArray[np.float32]:
+    """Sound [n] or [n, C] at another rate, as a codec of so many channels takes it: [m], or [m, 2] for two."""
+    sound = np.asarray(audio, np.float32)
+    if channels == 1 and sound.ndim == 2:
+        sound = sound.mean(axis=1)
+    elif channels == 2 and (sound.ndim == 1 or sound.shape[1] == 1):
+        sound = np.repeat(sound.reshape(-1, 1), 2, axis=1)
+    return sound if rate == to_rate else np.asarray(soxr.resample(sound, rate, to_rate), np.float32)
+
+
+def analysed(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
+    """What is judged of a sound [n] or [n, C]: mono at SAMPLE_RATE."""
+    return converted(audio, rate, SAMPLE_RATE, 1)
 
 
 def magnitudes(audio: Audio, window_samples: int, hop_samples: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -20,8 +21,10 @@ import soxr
 from attacca.engine.bundle import Model, load_bundle
 from attacca.engine.conditioning import Controls
 from attacca.engine.generator import Sampling
-from attacca.training.compose import compose
-from attacca.training.render import render
+from attacca.training.music import tempo
+from attacca.training.music.composer import compose
+from attacca.training.music.mixing import render
+from attacca.training.music.song import Song
 from benchmarks import harmony, model, onsets, quality, report, scores, songs, spectra
 
 RATE = spectra.SAMPLE_RATE
@@ -128,18 +131,59 @@ def test_a_real_riff_stands_on_its_grid_and_on_no_other() -> None:
 
 
 @needs_fluidsynth
-@pytest.mark.parametrize(("style", "bpm"), [("rock", 131.0), ("ballad", 72.0), ("house", 120.0)])
+@pytest.mark.parametrize(("style", "bpm"), [("rock", 131.0), ("trap", 72.0), ("house", 120.0)])
 def test_picks_are_notes_that_were_played(style: str, bpm: float) -> None:
-    """In a rendered song nearly every pick lies at a known note onset, and the picks are the beats."""
+    """In a rendered song nearly every pick lies at a known note onset, and most picks are the beats."""
     seconds = 14.0
-    song = compose(11, style=style, bpm=bpm, meter=(4, 4), players=("drums", "bass"), min_seconds=seconds)
-    audio = render(song, int(seconds * RATE))
+    song = compose(11, style=style, bpm=bpm, meter=(4, 4), players=("drums", "bass"), min_seconds=seconds + 1.0)
+    audio = render(song, int(seconds * RATE), rate=RATE)[0].mean(axis=0)
     played = np.array(sorted({song.seconds(n.start_ticks) for n in song.notes}))
     picked = onsets.pick_beats(audio, 60.0 / bpm)
     nearest = np.array([np.abs(played - t).min() for t in picked])
     assert np.mean(nearest < 0.012) > 0.9
     scores, chance = onsets.grid_scores(audio, 0, song.controls(int(seconds * 50)))
-    assert scores[0.025] > 0.85 and chance[0.025] < 0.2
+    assert scores[0.07] > 0.6 and chance[0.025] < 0.2
+
+
+def _bent(meter: tuple[int, int] = (4, 4), plan: list[tuple[int, int, float]] | None = None) -> Song:
+    """A song whose tempo moves by `plan` (tick, ramp ticks, bpm), two ramps and a step by default."""
+    song = compose(5, bpm=97.0, meter=meter, min_seconds=40.0)
+    bar = song.bar_ticks
+    plan = plan or [(2 * bar, bar, 130.0), (5 * bar, 0, 80.0), (7 * bar, 2 * bar, 150.0)]
+    return replace(song, tempo=tempo.build(97.0, plan))
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (6, 8), (7, 8)])
+@pytest.mark.parametrize("first", [0, 137])
+def test_commanded_beats_follow_the_tempo_map(meter: tuple[int, int], first: int) -> None:
+    song = _bent(meter)
+    frames = 900
+    exact = sorted(
+        song.seconds(bar * song.bar_ticks + round(quarters * 960)) - first * 0.02
+        for bar in range(song.num_bars)
+        for quarters in onsets.pulses(*meter)
+    )
+    expected = [t for t in exact if 0.0 <= t < (frames - first) * 0.02]
+    assert onsets.beat_times(song.controls(frames).slice(first, frames)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_beats_of_a_moving_tempo_are_found_and_a_steady_grid_is_not_theirs() -> None:
+    controls = _bent().controls(1000)
+    clicks = _clicks(onsets.beat_times(controls)[1:], 20.0)
+    scores, chance = onsets.grid_scores(clicks, 0, controls)
+    assert scores == {0.07: 1.0, 0.025: 1.0} and chance[0.025] < 0.2
+    steady, _ = onsets.grid_scores(clicks, 0, _controls(1000, 97.0))
+    assert steady[0.025] < 0.4
+
+
+def test_only_what_lies_where_drums_play_is_counted() -> None:
+    """Beats in the first half only: half of all is found, all of those where drums are commanded."""
+    clicks = _clicks(np.arange(0.5, 8.0, 0.5), 16.0)
+    grid = onsets.Grid.of(clicks, 0, _controls(800, 120.0))
+    drums = np.arange(800) < 400
+    half = grid.where(drums)
+    assert half is not None and half.score(0.025) == 1.0 and grid.score(0.025) < 0.75
+    assert grid.where(np.arange(800) < 50) is None
 
 
 def test_the_cut_itself_earns_nothing() -> None:
@@ -274,7 +318,7 @@ def test_a_click_at_the_join_is_above_all_other_beats_and_none_is_like_them() ->
 
 @pytest.mark.parametrize("meter", [(4, 4), (5, 4), (6, 8), (7, 8)])
 def test_songs_are_cut_at_a_bar_line(meter: tuple[int, int]) -> None:
-    controls = compose(3, bpm=83.0, meter=meter, min_seconds=46.0).controls(2200)
+    controls = compose(3, bpm=83.0, meter=meter, min_seconds=46.0).controls(2200, 640, RATE)
     case = songs.cut(np.zeros(2200 * 640, np.float32), controls)
     bar_s = 4 * meter[0] / meter[1] * 60 / controls.bpm[0]
     assert 6.0 <= case.join * 0.02 < 6.0 + bar_s + 0.02
@@ -286,6 +330,29 @@ def test_songs_are_cut_at_a_bar_line(meter: tuple[int, int]) -> None:
     assert len(case.joined(np.ones(64_000_0, np.float32))) == len(case.audio)
     with pytest.raises(ValueError, match="frames"):
         songs.cut(np.zeros(300 * 640, np.float32), controls.slice(0, 300))
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (7, 8)])
+def test_a_song_whose_tempo_moves_is_cut_at_its_own_bar_lines(meter: tuple[int, int]) -> None:
+    song = _bent(meter)
+    case = songs.cut(np.zeros((1800 * 960, 2), np.float32), song.controls(1800), rate=48000, longest_s=9.0)
+    lines = np.array([song.seconds(bar * song.bar_ticks) for bar in range(song.num_bars)])
+    for frame in (case.join, case.stop):
+        late = frame * 0.02 - lines
+        assert -1e-6 <= late[np.abs(late).argmin()] < 0.02
+    assert lines[lines >= 6.0 - 1e-6][0] <= case.join * 0.02 + 1e-6
+    assert (case.stop - case.join) * 0.02 <= 9.02
+    assert case.audio.shape == (case.stop * 960, 2) and len(case.heard) == case.stop * 640
+    assert (case.join_sample, case.join_heard) == (case.join * 960, case.join * 640)
+
+
+def test_a_sound_is_judged_alike_at_any_rate_and_in_any_channels() -> None:
+    audio, _, _ = _riff()
+    stereo = spectra.converted(audio, RATE, 48000, 2)
+    assert stereo.shape == (len(audio) * 3 // 2, 2)
+    back = spectra.analysed(stereo, 48000)
+    assert len(back) == len(audio) and spectra.mel_distance(audio, back) < 0.02
+    np.testing.assert_array_equal(spectra.analysed(audio.astype(np.float32), RATE), audio.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -349,19 +416,26 @@ def test_every_row_and_key_is_reported_and_repeats(tiny: Model) -> None:
     codes = [model.encode_audio(tiny.codec, case.audio) for case in cases]
     assert scores.score_song(bench, cases[0], cases[1], codes, 0).rows == first[0].rows
     assert made["songs"] == json.loads(json.dumps(made))["songs"]
-    dear = {"drift_ms_64_bars", "tempo_step_f1", "instrument_presence"}  # not asked for: tests/test_obedience.py
-    assert all(made[measure] is None for measure in dear)
-    for measure in set(scores.MEASURES) - dear - {"si_sdr_db"}:
+    kinds = ("onset", "chord", "seam")
+    played = {m for m in scores.MEASURES if m.startswith(kinds)}
+    codec = {"mel_distance", "si_sdr_db"}
+    for measure in scores.MEASURES:  # the others were not asked for: tests/test_obedience.py
+        assert (made[measure] is None) == (measure not in played | codec | {"bits_per_frame"})
+        for row in ("guidance_1", "no_conditioning"):
+            assert (made[row][measure] is None) == (measure not in played | {"bits_per_frame"})
+    for measure in played | codec | {"bits_per_frame"}:
         low, high = made["intervals_95"]["model"][measure]
         assert low <= made[measure] <= high
-        assert made["chance"][measure] is not None
-        assert (made["ceiling"][measure] is None) == (measure == "bits_per_frame")
-        assert (made["no_conditioning"][measure] is None) == (measure == "mel_distance")
-    assert np.isfinite(made["si_sdr_db"]) and made["chance"]["si_sdr_db"] is None
+    for measure in played:
+        assert made["real"][measure] is not None and made["other_song"][measure] is not None
+        assert (made["chance"][measure] is None) == measure.startswith("seam")
+    assert made["chance"]["mel_distance"] > made["phases"]["mel_distance"]
     assert {"commit", "machine", "versions", "seeds"} <= set(made) and made["seeds"] == [1, 2]
-    assert made["ceiling"]["onset_f1_70ms"] > 0.8 > made["other_song"]["chord_match"]
+    assert made["heldout_styles"] is None and made["variation"]["model"] is None
+    assert made["real"]["onset_f1_70ms"] > 0.8 > made["other_song"]["chord_match"]
     assert sum(made["bits_by_codebook"]) == pytest.approx(made["bits_per_frame"], abs=0.5)
-    assert report.make_table(made).row_count == 7  # no checkpoint, no unquantised row
+    table = report.make_table(made)
+    assert len(table.columns) == 9 and table.row_count == len(played) + 3  # no checkpoint, no unquantised column
 
 
 def test_picture_and_sounds_are_written(tiny: Model, tmp_path: Path) -> None:
@@ -370,7 +444,7 @@ def test_picture_and_sounds_are_written(tiny: Model, tmp_path: Path) -> None:
     bench = scores.Bench(model=tiny)
     done = quality.score_songs(bench, cases, plot=tmp_path / "q.png", plot_seed=2, wavs=tmp_path / "wav")
     assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((tmp_path / "wav").iterdir())) == 8 and not done[0].audio
+    assert len(list((tmp_path / "wav").iterdir())) == 10 and not done[0].audio
     real, rate = soundfile.read(tmp_path / "wav" / "1-real.wav")
     generated, _ = soundfile.read(tmp_path / "wav" / "1-model.wav")
     join = cases[0].join_sample
@@ -394,7 +468,7 @@ def test_median_song_and_interval() -> None:
 
 def test_seed_ranges() -> None:
     assert quality.parse_seeds("1000000-1000002") == [1_000_000, 1_000_001, 1_000_002]
-    for text in ("", "x-3", "5", "7-5", "1-x", "-3", "0-20000"):
+    for text in ("", "x-3", "5", "7-5", "1-x", "-3", "0-500"):
         with pytest.raises(ValueError, match="allowed"):
             quality.parse_seeds(text)
 
