@@ -55,6 +55,7 @@ class Size:
     sheet: tuple[str, ...] = ()  # format of songs and sounds
     codec: tuple[str, ...]  # arguments of the codec's training
     decoder: tuple[str, ...]  # arguments of the decoder's training
+    decoder_module: str = "attacca.training.decoder_train"
     export: tuple[str, ...] = ()  # arguments of the export
     scorecard: tuple[str, ...] = ()  # arguments of the scorecard
 
@@ -89,6 +90,7 @@ SIZES = {
             *("--device", "cuda", "--batch", "96", "--threads", "16"),
         ),
         decoder=("--size", "6x256", "--crop-frames", "448", "--batch", "64", "--minutes", "40"),
+        decoder_module="attacca.training.gpu_decoder",
         export=SAMPLING,
     ),
     "tiny": Size(
@@ -145,7 +147,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
         ),
         Stage(
             name="decoder",
-            module="attacca.training.decoder_train",
+            module=size.decoder_module,
             arguments=("--data", data, "--codec", codec, "--run", decoder, *size.decoder),
             result=root / "decoder" / "decoder.pt",
         ),
