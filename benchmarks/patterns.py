@@ -23,10 +23,10 @@ from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.generator import Sampling
 from attacca.engine.pattern import make_pattern
 from attacca.export.export_bundle import export
-from attacca.training.dataset import HELDOUT_SEED, list_songs
 from attacca.training.decoder_data import TokenSongs
 from attacca.training.decoder_model import sized
 from attacca.training.decoder_train import CHECKPOINT, TrainConfig, Trainer, layout_in, train
+from attacca.training.music.catalogue import HELDOUT_SEED, list_songs
 from benchmarks.ears import Ears
 from benchmarks.model import Commands, continue_song, decode_codes, encode_audio
 from benchmarks.patterns_report import make_figure, make_report, make_table
