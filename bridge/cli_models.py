@@ -29,20 +29,41 @@ def models_list(as_json: AsJson = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
-    source: Annotated[str, typer.Argument(help="Name, URL or path of a bundle; or OWNER/NAME of the hub.")],
+    source: Annotated[
+        str, typer.Argument(help="Name, URL or path of a bundle; a checkpoint's folder; or OWNER/NAME of the hub.")
+    ],
     to: Annotated[Path | None, typer.Option("--to", help="Folder it is put into.")] = None,
     sha256: Annotated[str, typer.Option("--sha256", help="What the file must hash to.")] = "",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Checkpoint: weights of its bundle: int8, int4, fp16, fp32.")
+    ] = "int8",
+    kv_bits: Annotated[int, typer.Option("--kv-bits", help="Checkpoint: cache of its bundle: 32 or 8.")] = 32,
     revision: Annotated[str | None, typer.Option("--revision", help="Hub: branch, tag or commit.")] = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="Hub: URL of a mirror.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Hub: only what is here already.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Hub: folder of the files before conversion.")
+    ] = None,
 ) -> None:
     """Bring a model here, verified; stopped, the same command goes on.
 
-    Example: attacca models pull ostinato-l
+    Example: attacca models pull facebook/musicgen-small
     """
     from attacca.bridge.pull import pull
 
-    typer.echo(pull(source, to, sha256=sha256, revision=revision, endpoint=endpoint, offline=offline))
+    typer.echo(
+        pull(
+            source,
+            to,
+            sha256=sha256,
+            precision=precision,
+            kv_bits=kv_bits,
+            revision=revision,
+            endpoint=endpoint,
+            offline=offline,
+            checkpoint=checkpoint,
+        )
+    )
 
 
 @models_app.command("verify")

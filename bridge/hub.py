@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def fetch(
     else:
         record = _pull(folder, _hub(repo, revision, endpoint), token=_token(token, endpoint), show=show)
     if show:
-        _say(f"{repo} at {record.commit[:12]}: {len(record.files)} files in {folder}")
+        say(f"{repo} at {record.commit[:12]}: {len(record.files)} files in {folder}")
         if (line := licence_line(record.licence)) is not None:
-            _say(f"{line} ({record.endpoint}/{repo})")
+            say(f"{line} ({record.endpoint}/{repo})")
     return folder
 
 
@@ -94,7 +95,7 @@ def _token(token: str | None, endpoint: str | None) -> str | bool | None:
 
 def _pull(folder: Path, hub: Hub, *, token: str | bool | None, show: bool) -> Record:
     """Bring what is missing; the folder is whole when this returns."""
-    _need_library()
+    need_library("huggingface_hub", "hub")
     from huggingface_hub.utils import build_hf_headers
 
     record = _look_up(hub, token)
@@ -109,18 +110,17 @@ def _pull(folder: Path, hub: Hub, *, token: str | bool | None, show: bool) -> Re
             settle(folder, record)
     except KeyboardInterrupt:
         if show:
-            _say(f"stopped; what has come is in {folder / PULL_FOLDER}: the same command goes on")
+            say(f"stopped; what has come is in {folder / PULL_FOLDER}: the same command goes on")
         raise
     except OSError as error:
         raise disk_error(error, folder / PULL_FOLDER) from None
     return record
 
 
-def _need_library() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("huggingface_hub") is None:
-        raise HubError("huggingface_hub: not installed; install with: pip install 'attacca[hub]'")
+def need_library(name: str, extra: str) -> None:
+    """HubError that names the extra, if a library cannot be imported."""
+    if find_spec(name) is None:
+        raise HubError(f"{name}: not installed; install with: pip install 'attacca[{extra}]'")
 
 
 def _look_up(hub: Hub, token: str | bool | None) -> Record:
@@ -211,7 +211,8 @@ def _bring(name: str, record: Record, folder: Path, headers: dict[str, str], hub
         )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line on stderr."""
     from attacca.bridge.tables import console
 
     console(stderr=True).print(line, markup=False, soft_wrap=True)

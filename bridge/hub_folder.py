@@ -62,7 +62,7 @@ def prepare(folder: Path, record: Record, progress: Progress) -> list[str]:
                 continue
             if name not in ours:
                 found = f"{folder / name} is there and is none of {record.repo}"
-                raise HubError(f"{found}: choose an empty folder with --to")
+                raise HubError(f"{found}: choose an empty folder with --checkpoint")
         missing.append(name)
     parts = {part_path(folder, name, record.files[name]) for name in missing}
     for path in waiting.iterdir():
@@ -88,7 +88,7 @@ def need_space(folder: Path, record: Record, missing: list[str]) -> None:
     if wanted > 0 and free < wanted + _SPARE_BYTES:
         raise HubError(
             f"{folder} has {free / 1e6:.0f} MB free, needed: {(wanted + _SPARE_BYTES) / 1e6:.0f} MB; "
-            "make room or choose another disk with --to"
+            "make room or choose another disk with --checkpoint"
         )
 
 
@@ -117,7 +117,9 @@ def whole(folder: Path, repo: str, revision: str | None, progress: Progress) -> 
         raise HubError(f"offline, and the pull of {repo} into {folder} was not finished; missing: {missing}")
     if record is None or record.repo != repo:
         found = "nothing was pulled" if record is None else f"there is {record.repo}"
-        raise HubError(f"offline, and {found} in {folder}: pull {repo} with the network, or name its folder: --to")
+        raise HubError(
+            f"offline, and {found} in {folder}: pull {repo} with the network, or name its folder: --checkpoint"
+        )
     if revision is not None and revision not in (record.revision, record.commit):
         held = f"{record.revision} ({record.commit[:12]})"
         raise HubError(f"offline, and {folder} has revision {held} of {repo}, not {revision}")

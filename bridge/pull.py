@@ -2,7 +2,8 @@
 
 Beside the path. Names are looked up in `downloads.json` of every folder in which bundles are looked for
 (engine/bundle.py): name -> where it is, its SHA-256 and size. Files and URLs are handled here (bridge/download.py,
-bridge/unpack.py); OWNER/NAME is a repository of the Hugging Face hub (bridge/hub.py).
+bridge/unpack.py); OWNER/NAME is a repository of the Hugging Face hub (bridge/hub.py);
+it and checkpoint folders are converted (bridge/hub_convert.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.request import url2pathname
 import msgspec
 import platformdirs
 
+from attacca.bridge import hub, hub_convert
 from attacca.bridge.download import Moved, PullError, download
 from attacca.bridge.unpack import install, manifest_of, opened
 from attacca.engine.bundle import bundle_folders, file_sha256
@@ -38,18 +40,25 @@ def pull(
     to: Path | None = None,
     *,
     sha256: str = "",
+    precision: str = "int8",
+    kv_bits: int = 32,
     show: bool = True,
     environment: Mapping[str, str] | None = None,
     **hub_options: Any,
 ) -> Path:
     """Bring a model here; the folder it is in now.
 
-    source: a name of `downloads.json`, a URL or path of a bundle (.zip, or a folder), or OWNER/NAME of the hub.
-    to: the folder; default: under its name in the user's data folder (the hub's: in the cache).
-    sha256: what the file must hash to. hub_options: as bridge/hub.py's `fetch` takes them.
+    source: a name of `downloads.json`, a URL or path of a bundle (.zip, or a folder), a checkpoint's folder, or
+    OWNER/NAME of the hub. to: the folder; default: under its name in the user's data folder.
+    sha256: what the file must hash to. precision, kv_bits: of a checkpoint's bundle. hub_options: as
+    bridge/hub_convert.py's `pull_repository` takes them.
     PullError (a UserError) says what is wrong and what helps; nothing is left half. Main thread.
     """
+    making: dict[str, Any] = {"precision": precision, "kv_bits": kv_bits, "show": show}
     if (local := _local(source)) is not None:
+        if hub_convert.is_checkpoint(local):
+            name = hub_convert.bundle_name(local.resolve().name)
+            return hub_convert.convert(local, to or _default(name), name=name, **making)
         return _from_file(local, to, Download(place=source, sha256=sha256))
     if _is_url(source):
         return _from_url(source, to, Download(place=source, sha256=sha256), show=show)
@@ -58,11 +67,8 @@ def pull(
         entry, folder = known[source]
         entry = msgspec.structs.replace(entry, sha256=sha256 or entry.sha256)
         return _from_entry(source, entry, folder, to, show=show)
-    if "/" in source:
-        from attacca.bridge import hub
-
-        if hub.is_repo(source):
-            return hub.fetch(source, to, show=show, **hub_options)
+    if hub.is_repo(source):
+        return hub_convert.pull_repository(source, to, **making, **hub_options)
     names = ", ".join(sorted(known)) or "none"
     raise PullError(
         f"{source!r} is no file, URL or OWNER/NAME of the hub, and no name that can be pulled; names: {names}"

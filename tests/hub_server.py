@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 LARGE_BYTES = 1000  # from here on a file is an LFS file, as weights are
 
@@ -242,3 +246,39 @@ def hub_server() -> Iterator[HubServer]:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+NAME = "facebook/musicgen-tiny"
+WEIGHTS = random.Random(1).randbytes(300_000)
+FILES = {
+    "config.json": b'{"model_type": "musicgen"}',
+    "generation_config.json": b"{}",
+    "tokenizer.json": b'{"long": "' + b"x" * 2000 + b'"}',
+    "model.safetensors": WEIGHTS,
+    "README.md": b"---\nlicense: cc-by-nc-4.0\n---\n# A model\n",
+    "pytorch_model.bin": b"another form of the same" * 100,
+    "state_dict.bin": b"a third" * 500,
+    "compression_state_dict.bin": b"a third's codec" * 500,
+    "samples/long.wav": b"sound" * 1000,
+    ".gitattributes": b"*.bin filter=lfs",
+}
+WANTED = {"config.json", "generation_config.json", "tokenizer.json", "model.safetensors", "README.md"}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub with one model; nobody's login, cache or endpoint is seen."""
+    for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    constants = pytest.importorskip("huggingface_hub.constants", reason="needs the [hub] extra")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+    with hub_server() as server:
+        server.add(Repository(NAME, dict(FILES)))
+        yield server
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of a folder that are seen."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_server import FILES, NAME, WANTED, WEIGHTS, HubServer, Repository, content, hub
 
 from attacca.bridge import hub as hub_module
-from attacca.bridge.cli import app
 from attacca.bridge.hub import default_folder, fetch, is_repo
 from attacca.bridge.hub_files import RECORD_FILE, HubError, choose, read_record, source_of
 from attacca.bridge.hub_folder import PULL_FOLDER
-from tests.hub_server import HubServer, Repository, hub_server
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="needs the [hub] extra")
-
-NAME = "facebook/musicgen-tiny"
-WEIGHTS = random.Random(1).randbytes(300_000)
-FILES = {
-    "config.json": b'{"model_type": "musicgen"}',
-    "generation_config.json": b"{}",
-    "tokenizer.json": b'{"long": "' + b"x" * 2000 + b'"}',
-    "model.safetensors": WEIGHTS,
-    "README.md": b"---\nlicense: cc-by-nc-4.0\n---\n# A model\n",
-    "pytorch_model.bin": b"another form of the same" * 100,
-    "state_dict.bin": b"a third" * 500,
-    "compression_state_dict.bin": b"a third's codec" * 500,
-    "samples/long.wav": b"sound" * 1000,
-    ".gitattributes": b"*.bin filter=lfs",
-}
-WANTED = {"config.json", "generation_config.json", "tokenizer.json", "model.safetensors", "README.md"}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub with one model; nobody's login, cache or endpoint is seen."""
-    for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "theirs"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
-    with hub_server() as server:
-        server.add(Repository(NAME, dict(FILES)))
-        yield server
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """The files of a folder that are seen."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+__all__ = ["hub"]  # a fixture
 
 
 def test_the_server_is_a_hub_to_the_library_itself(hub: HubServer, tmp_path: Path) -> None:
@@ -279,15 +243,3 @@ def test_a_record_that_leads_outside_is_refused(tmp_path: Path) -> None:
     path.write_text("{" + fields + ', "files": {"../x": {"bytes": 1, "sha256": "0"}}}')
     with pytest.raises(HubError, match="names files outside its folder"):
         read_record(path)
-
-
-def test_the_command(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["models", "pull", NAME, "--to", str(tmp_path / "here"), "--endpoint", hub.url]
-    assert app(command, standalone_mode=False) == 0
-    out, err = capsys.readouterr()
-    assert out.strip() == str(tmp_path / "here")
-    assert "non-commercial" in err
-    assert app([*command[:-2], "--offline"], standalone_mode=False) == 0
-    assert app([*command, "--revision", "v9"], standalone_mode=False) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("attacca:")]
-    assert line == f"attacca: {NAME} has no revision 'v9'; see {hub.url}/{NAME}/tree/main"

@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hub_server import NAME, WANTED, WEIGHTS, Fault, HubServer, content, hub, hub_server
 
 from attacca.bridge import hub_folder, hub_transfer
 from attacca.bridge.hub import fetch
 from attacca.bridge.hub_files import RECORD_FILE, HubError, source_of
 from attacca.bridge.hub_folder import PULL_FOLDER
-from tests.hub_server import Fault, HubServer, hub_server
-from tests.test_hub import NAME, WANTED, WEIGHTS, content, hub
 
 pytest.importorskip("huggingface_hub", reason="needs the [hub] extra")
 __all__ = ["hub"]  # a fixture

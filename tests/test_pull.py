@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from attacca.bridge import download as download_module
-from attacca.bridge import hub, unpack
+from attacca.bridge import hub_convert, unpack
 from attacca.bridge.cli import app
 from attacca.bridge.download import PullError, download
 from attacca.bridge.pull import downloads, pull
@@ -315,12 +315,13 @@ def test_a_manifest_states_its_download_place_or_nothing(bundle: Path) -> None:
 def test_a_repository_goes_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
-    def fetch(repo: str, to: Path | None, **options: object) -> Path:
+    def pull_repository(repo: str, to: Path | None, **options: object) -> Path:
         asked.append((repo, to, options))
         return tmp_path
 
-    monkeypatch.setattr(hub, "fetch", fetch)
+    monkeypatch.setattr(hub_convert, "pull_repository", pull_repository)
     flags = ["--revision", "main", "--to", str(tmp_path / "there")]
     assert app(["models", "pull", "facebook/musicgen-small", *flags], standalone_mode=False) == 0
     options = {"show": True, "revision": "main", "endpoint": None, "offline": False}
+    options |= {"checkpoint": None, "precision": "int8", "kv_bits": 32}
     assert asked == [("facebook/musicgen-small", tmp_path / "there", options)]
