@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attacca.bridge.cli_generate import generate_command
 from attacca.bridge.cli_group import AttaccaGroup
 from attacca.bridge.cli_models import models_app
 from attacca.bridge.cli_options import (
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.add_typer(plugin_app, name="plugin", rich_help_panel=_PLAY)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 app.command("train", rich_help_panel=_MODELS)(train_command)
+app.command("generate", rich_help_panel=_PLAY)(generate_command)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def run(options: ContinueOptions, settings: Settings) -> Continuation:
     length_samples = math.ceil(options.length_s * rate)
     style = None if options.style is None else model.conditioning.style(options.style)
     controller = SteadyController(sample_rate=rate, bpm=options.bpm, meter_num=num, meter_den=den, style=style)
-    with _progress_bar() as progress:
+    with progress_bar("continuing") as progress:
         made = continue_offline(
             model,
             audio,
@@ -97,9 +97,9 @@ def _tell(options: ContinueOptions, made: Continuation, seconds: float, seed: in
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[float], None]]:
+def progress_bar(doing: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr that goes away; gives the function to call with the share done."""
-    columns = (TextColumn("continuing"), BarColumn(bar_width=40), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn(doing), BarColumn(bar_width=40), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=1.0)
         yield lambda share: progress.update(task, completed=share)

@@ -11,15 +11,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+from msgspec import UNSET
 
 from .codec import Codec
 from .conditioning import ConditioningLayout
 from .decoder import PatternDecoder
-from .manifest import DECODER_ROLE, MANIFEST_FILE, FileEntry, Manifest, ManifestError, read_manifest
-from .pattern import Pattern, make_pattern
+from .encodec import Encodec
+from .manifest import (
+    DECODER_DATA_ROLE,
+    DECODER_ROLE,
+    MANIFEST_FILE,
+    FileEntry,
+    Manifest,
+    ManifestError,
+    manifest_pattern,
+    read_manifest,
+)
+from .musicgen import MusicgenDecoder, PromptBox
+from .pattern import Pattern
+from .prompted import Prompt, PromptedRuntime
 from .runtime import StepRuntime
+from .text import TextEncoder
 
 MODELS_VARIABLE = "ATTACCA_MODELS"
 MAX_FILE_BYTES = 8 << 30
@@ -31,7 +46,7 @@ class Model:
     """A loaded bundle; sessions are shared, every stream gets its own generator and codec streams. Thread-safe."""
 
     manifest: Manifest
-    codec: Codec
+    codec: Codec | Encodec
     runtime: StepRuntime
     pattern: Pattern
 
@@ -43,6 +58,28 @@ class Model:
     def generator(self) -> PatternDecoder:
         """A fresh stream of the decoder."""
         return PatternDecoder(self.runtime, self.pattern)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedModel(Model):
+    """A loaded bundle that is told by a text what to play. `text` is None if it has no text encoder."""
+
+    runtime: PromptedRuntime
+    text: TextEncoder | None
+    box: PromptBox
+
+    def generator(self) -> MusicgenDecoder:
+        """A fresh stream of the decoder, under the prompt as it is at any time."""
+        return MusicgenDecoder(self.runtime, self.pattern, self.box)
+
+    def tell(self, text: str) -> None:
+        """All streams follow this text from their next step on; an empty one is none.
+
+        ValueError if it is too long or the bundle reads no text. Any thread; takes as long as tens of steps.
+        """
+        if self.text is None and text.strip():
+            raise ValueError(f"{self.manifest.name} has no text encoder: it cannot be told {text[:40]!r}")
+        self.box.prompt = Prompt.silent(self.runtime.shape) if self.text is None else self.text.prompt(text)
 
 
 def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Model:
@@ -58,24 +95,34 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> M
         if problem is not None:
             raise ManifestError(problem)
         files[role] = folder / entry.path
-    pattern = manifest_pattern(manifest)
-    graph = files.pop(DECODER_ROLE).read_bytes()
-    if verify and hashlib.sha256(graph).hexdigest() != manifest.files[DECODER_ROLE].sha256:
-        raise ManifestError(f"{DECODER_ROLE} of {folder} changed while it was being loaded")
-    runtime = StepRuntime(graph, manifest, threads=threads)
+    graph = _graph(files, manifest, verify=verify)
     try:
-        codec = Codec.load(files, manifest.codec, threads=threads)
+        codec = load_codec(files, manifest.codec, threads=threads)
     except ValueError as error:
         raise ManifestError(f"codec of {folder}: {error}") from None
-    return Model(manifest=manifest, codec=codec, runtime=runtime, pattern=pattern)
+    parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
+    if not manifest.decoder.prompted:
+        return Model(runtime=StepRuntime(graph, manifest, threads=threads), **parts)
+    runtime = PromptedRuntime(graph, manifest, threads=threads)
+    section = manifest.text
+    text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
+    return PromptedModel(runtime=runtime, text=text, box=PromptBox(Prompt.silent(runtime.shape)), **parts)
 
 
-def manifest_pattern(manifest: Manifest) -> Pattern:
-    """The codebook pattern of a manifest. ManifestError if it is not understood."""
-    try:
-        return make_pattern(manifest.pattern.name, manifest.num_codebooks, p=manifest.pattern.p)
-    except ValueError as error:
-        raise ManifestError(f"manifest pattern: {error}") from None
+def load_codec(files: Mapping[str, Path], section: Mapping[str, object], *, threads: int = 1) -> Codec | Encodec:
+    """The codec that a manifest's section describes. ValueError says what is not understood."""
+    kind = Encodec if section.get("kind") == "encodec" else Codec
+    return kind.load(files, section, threads=threads)
+
+
+def _graph(files: Mapping[str, Path], manifest: Manifest, *, verify: bool) -> bytes | str:
+    """The decoder's graph, or its path where weights lie beside it, which onnxruntime looks for from there."""
+    if DECODER_DATA_ROLE in files:
+        return str(files[DECODER_ROLE])
+    graph = files[DECODER_ROLE].read_bytes()
+    if verify and hashlib.sha256(graph).hexdigest() != manifest.files[DECODER_ROLE].sha256:
+        raise ManifestError(f"{DECODER_ROLE} of {manifest.name} changed while it was being loaded")
+    return graph
 
 
 def verify_bundle(path: str | Path) -> list[str]:
@@ -83,7 +130,6 @@ def verify_bundle(path: str | Path) -> list[str]:
     folder = Path(path)
     try:
         manifest = read_manifest(folder)
-        manifest_pattern(manifest)
     except ManifestError as error:
         return [str(error)]
     found = (_problem(folder, role, entry, hashes=True) for role, entry in manifest.files.items())

@@ -13,12 +13,16 @@ from pathlib import Path
 import msgspec
 
 from .conditioning import ConditioningLayout
-from .pattern import make_pattern
+from .pattern import Pattern, make_pattern
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 DECODER_ROLE = "decoder"
+DECODER_DATA_ROLE = "decoder_data"  # weights beside a graph that is too big for one file
+TEXT_ROLES = ("text_encoder", "prompt", "tokenizer")
+STACKED, MUSICGEN = "stacked", "musicgen"
+DECODER_KINDS = (STACKED, MUSICGEN)
 PATTERNS = ("parallel", "delay", "flat", "stack", "stack-delay")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 KV_BITS = (8, 32)
@@ -45,10 +49,16 @@ class ManifestError(ValueError):
 
 
 class PatternSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Codebook pattern; `p` counts only for stack-delay."""
+    """Codebook pattern; `p` counts only for stack-delay, `channels` (1 if left out) only for delay."""
 
     name: str
     p: int = 1
+    channels: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def side_by_side(self) -> int:
+        """Codebooks that are computed at once."""
+        return 1 if self.channels is msgspec.UNSET else self.channels
 
 
 class ConditioningSection(
@@ -80,7 +90,11 @@ class ConditioningSection(
 
 
 class DecoderSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shape and storage of the decoder graph; dim = heads * head_dim."""
+    """Shape and storage of the decoder graph; dim = heads * head_dim.
+
+    `kind` is "stacked" if left out: rotary positions, a vector of conditions per frame. "musicgen" has sinusoidal
+    positions and attends across to a prompt.
+    """
 
     layers: int
     heads: int
@@ -89,6 +103,19 @@ class DecoderSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     precision: str = "fp32"
     kv_bits: int = 32
     rotary_base: float = 10000.0
+    kind: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def prompted(self) -> bool:
+        """Whether it attends to a prompt."""
+        return self.kind == MUSICGEN
+
+
+class TextSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A text encoder whose states the decoder's prompt is made of."""
+
+    dim: int
+    max_tokens: int = 256
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,6 +153,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FileEntry]
     sampling: SamplingDefaults = SamplingDefaults()
     provenance: dict[str, str | int | float | bool | None] = {}
+    text: TextSection | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET  # URL or path it can be pulled from, where it has one
 
     @property
@@ -182,7 +210,7 @@ def check_manifest(manifest: Manifest) -> None:
         if not isinstance(value, int) or not low <= value <= high:
             raise ManifestError(f"manifest {field} is {value}, allowed: {low}..{high}")
     _check_choice("pattern.name", manifest.pattern.name, PATTERNS)
-    pattern = make_pattern(manifest.pattern.name, manifest.num_codebooks, p=manifest.pattern.p)
+    pattern = manifest_pattern(manifest)
     reach = 2 * (pattern.lag_steps + pattern.num_codebooks + 1)
     if manifest.window_frames <= reach:  # a rollback prefills what the pattern had put out of order
         raise ManifestError(
@@ -191,6 +219,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_choice("decoder.precision", manifest.decoder.precision, PRECISIONS)
     _check_choice("decoder.kv_bits", manifest.decoder.kv_bits, KV_BITS)
     decoder = manifest.decoder
+    _check_text(manifest)
     if decoder.heads * decoder.head_dim != decoder.dim:
         raise ManifestError(
             f"manifest decoder.dim is {decoder.dim}, allowed: heads * head_dim = {decoder.heads * decoder.head_dim}"
@@ -201,6 +230,34 @@ def check_manifest(manifest: Manifest) -> None:
     _check_codec(manifest)
     _check_sampling(manifest.sampling)
     _check_files(manifest.files)
+
+
+def manifest_pattern(manifest: Manifest) -> Pattern:
+    """The codebook pattern of a manifest. ManifestError if it is not understood."""
+    stated = manifest.pattern
+    try:
+        return make_pattern(stated.name, manifest.num_codebooks, p=stated.p, channels=stated.side_by_side)
+    except ValueError as error:
+        raise ManifestError(f"manifest pattern: {error}") from None
+
+
+def _check_text(manifest: Manifest) -> None:
+    if manifest.decoder.kind is not msgspec.UNSET:
+        _check_choice("decoder.kind", manifest.decoder.kind, DECODER_KINDS)
+    if manifest.decoder.prompted and manifest.conditioning.width:
+        raise ManifestError(
+            f"manifest conditioning.width is {manifest.conditioning.width}, allowed: 0 for {MUSICGEN!r}"
+        )
+    if manifest.text is msgspec.UNSET:
+        return
+    if not manifest.decoder.prompted:
+        raise ManifestError(f"manifest has a text encoder, allowed where decoder.kind is {MUSICGEN!r} alone")
+    for field, value, high in (("dim", manifest.text.dim, 65536), ("max_tokens", manifest.text.max_tokens, 4096)):
+        if not 1 <= value <= high:
+            raise ManifestError(f"manifest text.{field} is {value}, allowed: 1..{high}")
+    lacking = [role for role in TEXT_ROLES if role not in manifest.files]
+    if lacking:
+        raise ManifestError(f"manifest files lacks {', '.join(lacking)}, which a text encoder needs")
 
 
 def _check_choice(field: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -88,8 +88,8 @@ class StepShape:
 class StepRuntime:
     """The loaded graph. Thread-safe: it holds no stream's state."""
 
-    def __init__(self, graph: bytes, manifest: Manifest, *, threads: int = 1, spinning: bool = False) -> None:
-        """ManifestError if the graph cannot be read or does not fit the manifest."""
+    def __init__(self, graph: bytes | str, manifest: Manifest, *, threads: int = 1, spinning: bool = False) -> None:
+        """`graph` is its bytes, or a path. ManifestError if it cannot be read or does not fit the manifest."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Codes, Conditions, ConditionSource, Sampling
 from attacca.engine.pattern import Pattern
-from attacca.engine.runtime import StepRuntime
+from attacca.engine.runtime import StepRuntime, StepShape
 from attacca.engine.schedule import Schedule, context_rows
 
 Floats = npt.NDArray[np.float32]
@@ -63,12 +63,19 @@ def calibrate_cache(
 ) -> dict[str, Floats]:
     """Scales of an 8-bit cache, key_L and value_L float32 [heads * head_dim], from a graph with a float cache.
 
-    Read off the cache after as many frames as the model makes up itself under `source`. A scale is a channel's
-    largest magnitude, over both guidance branches and with a margin, divided by 127; the two channels of a rotary
-    pair, which turn into each other, share theirs.
+    Read off the cache after as many frames as the model makes up itself under `source`.
     """
     decoder, shape = PatternDecoder(runtime, pattern), runtime.shape
     decoder.plan(min(frames, shape.window), source, Sampling(seed=seed))
+    return cache_scales(decoder, shape)
+
+
+def cache_scales(decoder: PatternDecoder, shape: StepShape) -> dict[str, Floats]:
+    """Scales read off what a decoder's cache of floats holds now.
+
+    A scale is a channel's largest magnitude, over both guidance branches and with a margin, divided by 127; the two
+    channels of a rotary pair, which turn into each other, share theirs.
+    """
     largest = np.abs(decoder.snapshot().cache.live).max(axis=2)  # [2 * branches * layers, heads, head_dim]
     largest = largest.reshape(-1, shape.layers, 2, shape.heads, 2, shape.head_dim // 2).max(axis=0)
     scales: dict[str, Floats] = {}

@@ -7,17 +7,24 @@ norms, lm_heads.K, enc_to_dec_proj. Audiocraft's fused projections are taken apa
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacca.export.tensors import CheckpointError, Tensors, load_pickle, named, read_tensors, state_tensors
+from attacca.export.tensors import (
+    CONFIG_FILE,
+    CheckpointError,
+    Tensors,
+    load_pickle,
+    named,
+    read_config,
+    read_tensors,
+    state_tensors,
+)
 
 AUDIOCRAFT_FILE = "state_dict.bin"
-CONFIG_FILE = "config.json"
 HEAD_DIM = 64  # of every published size; audiocraft's file says so in its own configuration only
 ACTIVATIONS = ("gelu", "relu")
 _PARTS = ("q_proj", "k_proj", "v_proj")
@@ -116,8 +123,8 @@ def read_musicgen(path: Path) -> MusicgenCheckpoint:
 
 
 def _read_transformers(folder: Path) -> MusicgenCheckpoint:
+    config = read_config(folder)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         kind = str(config["model_type"])
         settings = dict(config if kind.endswith("_decoder") else config["decoder"])
     except (ValueError, KeyError, TypeError) as error:

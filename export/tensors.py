@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 MAX_HEADER_BYTES = 100 << 20
+CONFIG_FILE = "config.json"
 SAFETENSORS_FILE = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE_FILE = "pytorch_model.bin"
@@ -90,6 +91,17 @@ def read_tensors(folder: Path) -> Tensors:
         f"{folder} has no weights: needed is {SAFETENSORS_FILE}, {SAFETENSORS_INDEX} with its parts, "
         f"{PICKLE_FILE} or {PICKLE_INDEX} with its parts"
     )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint folder. CheckpointError if there is none."""
+    try:
+        found = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{folder / CONFIG_FILE} holds no table")
+    return found
 
 
 def read_safetensors(path: Path) -> Tensors:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     EncodecConfig,
     MusicgenConfig,
@@ -15,6 +16,7 @@ from transformers import (
     T5Config,
 )
 
+WORDS = ("slow", "jazz", "trio", "loud", "drums", "techno", "piano")
 CODES, TEXT_DIM, VOCABULARY = 64, 48, 96
 
 
@@ -34,6 +36,8 @@ def codec_config() -> EncodecConfig:
         codebook_dim=16,
         upsampling_ratios=[10, 8],
         num_lstm_layers=1,
+        use_causal_conv=False,
+        use_conv_shortcut=False,
     )
 
 
@@ -55,10 +59,14 @@ def make_musicgen(*, channels: int = 1, seed: int = 0, **decoder: Any) -> Musicg
     config = MusicgenConfig(
         text_encoder=text_config(), audio_encoder=codec_config(), decoder=MusicgenDecoderConfig(**(sizes | decoder))
     )
+    torch.manual_seed(seed)  # of the codec's weights
     model = MusicgenForConditionalGeneration(config).eval()
     scatter(model.decoder, seed)
     scatter(model.text_encoder, seed + 1)
     scatter(model.enc_to_dec_proj, seed + 2)
+    generator = torch.Generator().manual_seed(seed + 3)
+    for layer in model.audio_encoder.quantizer.layers:  # zeros as transformers makes them
+        layer.codebook.embed.copy_(0.05 * torch.randn(layer.codebook.embed.shape, generator=generator))
     model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
     model.generation_config.pad_token_id = config.decoder.pad_token_id
     model.generation_config.bos_token_id = config.decoder.bos_token_id
@@ -128,3 +136,13 @@ def audiocraft_state(model: MusicgenForConditionalGeneration) -> dict[str, torch
         found[f"out_norm.{part}"] = state[f"layer_norm.{part}"]
         found[f"{description}{part}"] = getattr(model.enc_to_dec_proj, part).detach()
     return found
+
+
+def save_tokenizer(folder: Path) -> Tokenizer:
+    """A tokenizer.json that knows a few words and ends every text as T5's does."""
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {word: 3 + i for i, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer

@@ -1,0 +1,106 @@
+"""Texts to prompts: tokenizer, text encoder and the keys and values of the decoder's layers, each text once.
+
+Beside the step loop, off its path: a prompt takes as long as tens of steps, so it is made on the thread of whoever
+asks for it, and the decode thread only takes up what is ready (engine/musicgen.py). Needs the `tokenizers` library.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from .manifest import TEXT_ROLES, ManifestError, TextSection
+from .prompted import Prompt, PromptedShape
+
+MAX_CHARACTERS = 4096
+_KEPT = 16
+
+
+class TextEncoder:
+    """The loaded graphs of a bundle. Thread-safe."""
+
+    def __init__(
+        self, files: Mapping[str, Path], section: TextSection, shape: PromptedShape, *, threads: int = 1
+    ) -> None:
+        """ManifestError if a file cannot be read or does not fit, or the tokenizers library is not there."""
+        encoder, prompt, tokenizer = (files[role] for role in TEXT_ROLES)
+        self._section = section
+        self._shape = shape
+        self._tokenizer = _load_tokenizer(tokenizer)
+        self._encoder = _session(encoder, threads, {"ids": [None]}, {"states": [None, section.dim]})
+        outputs = {name: sizes for name, (_, sizes) in shape.prompt_inputs().items() if name != "cross_mask"}
+        self._prompt = _session(prompt, threads, {"states": [None, section.dim], "mask": [None]}, outputs)
+        self._names = [value.name for value in self._prompt.get_outputs()]
+        self._made: OrderedDict[str, Prompt] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def token_ids(self, text: str) -> list[int]:
+        """Ids of a text's tokens, its end included. ValueError if there are too many."""
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError(f"the text has {len(text)} characters, allowed: up to {MAX_CHARACTERS}")
+        ids: list[int] = self._tokenizer.encode(text).ids
+        if not 1 <= len(ids) <= self._section.max_tokens:
+            raise ValueError(f"the text has {len(ids)} tokens, allowed: 1..{self._section.max_tokens}")
+        return ids
+
+    def prompt(self, text: str) -> Prompt:
+        """The prompt of a text; nothing but spaces is no prompt. ValueError if it is too long. Any thread."""
+        if not text.strip():
+            return Prompt.silent(self._shape)
+        with self._lock:
+            if text in self._made:
+                self._made.move_to_end(text)
+                return self._made[text]
+            made = self._make(text)
+            self._made[text] = made
+            if len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+            return made
+
+    def _make(self, text: str) -> Prompt:
+        ids = np.array(self.token_ids(text), np.int64)
+        (states,) = self._encoder.run(["states"], {"ids": ids})
+        mask = np.ones(len(ids), np.float32)
+        found = self._prompt.run(self._names, {"states": states, "mask": mask})
+        if not all(np.isfinite(value).all() for value in found):
+            raise FloatingPointError(f"the text encoder's values of {text[:40]!r} are not finite")
+        return Prompt.of(dict(zip(self._names, found, strict=True)), mask, text)
+
+
+def _load_tokenizer(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise ManifestError(
+            "this model reads text, which needs the tokenizers library: pip install 'attacca[musicgen]'"
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise ManifestError(f"{path.name} is no tokenizer: {error}") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _session(path: Path, threads: int, inputs: Mapping[str, list[Any]], outputs: Mapping[str, list[Any]]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        raise ManifestError(f"{path.name} is not readable: {error}") from None
+    for wanted, found in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
+        shapes = {value.name: [n if isinstance(n, int) else None for n in value.shape] for value in found}
+        if shapes != dict(wanted):
+            raise ManifestError(f"{path.name} has {shapes}, allowed by the manifest: {dict(wanted)}")
+    return session
