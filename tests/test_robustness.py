@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy")
 import soundfile
 
+from attacca.engine.codec import DECODER, ENCODER, Codec
 from benchmarks import robustness, robustness_items, robustness_signals
 from benchmarks import robustness_measures as measures
 from benchmarks.robustness_items import ITEMS, RECORDINGS
@@ -190,3 +192,24 @@ def test_the_picture_is_drawn_of_a_report(tmp_path: Path, monkeypatch: pytest.Mo
 
     draw(tmp_path / "r.png", _run(tmp_path, monkeypatch, "noise-white", "silence-digital"))
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.train
+def test_a_stereo_codec_of_another_rate_is_measured_on_both_sides(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from attacca.export.codec import export_tiny_codec
+    from attacca.training.codec_model import tiny_config
+
+    small = tiny_config()
+    spectral = replace(small.spectral, pan_bands=6, hop_samples=960, sub_hop_samples=480)
+    config = replace(small, sample_rate=RATE, spectral=spectral)
+    section = export_tiny_codec(tmp_path, config=config)
+    codec = Codec.load({name: tmp_path / f"{name}.onnx" for name in (ENCODER, DECODER)}, section)
+    noise = next(item for item in ITEMS if item.name == "noise-white")
+    scores = robustness.score_item(robustness.Bench(codec=codec, seconds=1.0), noise)
+    assert (scores.trip.chunked_difference, scores.trip.nonfinite_samples) == (0.0, 0)
+    assert scores.audio["codec"].shape == (RATE, 2)
+    assert scores.rows["phase"]["stereo_error_db"] < 1.5
+    mono = robustness.for_codec(codec, np.ones((4410, 1), np.float32), 44100)
+    assert mono.shape == (4800, 2) and np.array_equal(mono[:, 0], mono[:, 1])
