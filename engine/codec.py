@@ -176,6 +176,8 @@ class Codec:
 class CodecEncoder:
     """Audio to codes, one per listening stream; not thread-safe. Frame t ends with sample hop * (t + 1)."""
 
+    look_ahead_samples = 0
+
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._analysis = StreamingAnalysis(codec.section.spectral)

@@ -47,7 +47,13 @@ class Controller(Protocol):
 
 
 class CodecEncoder(Protocol):
-    """Streaming audio -> codes at model rate; frame t covers model samples from t * hop on."""
+    """Streaming audio -> codes at model rate; frame t covers model samples from t * hop on.
+
+    It is complete when sample (t + 1) * hop + `look_ahead_samples` is known.
+    """
+
+    @property
+    def look_ahead_samples(self) -> int: ...
 
     def push(self, pcm: Pcm, /) -> Codes:
         """Mono float32 [n] -> the frames complete by now, [m, K]."""

@@ -29,6 +29,7 @@ class FakeConfig:
     hop_samples: int = 640
     num_codebooks: int = 4
     delay_samples: int = 0
+    look_ahead_samples: int = 0  # of the encoder
     lag_steps: int = 9  # steps after a restart before its first frame is complete
     cost: Callable[[int], None] | None = None
     tone: bool = False
@@ -40,6 +41,7 @@ class FakeConfig:
             "hop_samples": (1, 65536),
             "num_codebooks": (3, 32),
             "delay_samples": (0, 1 << 20),
+            "look_ahead_samples": (0, 1 << 20),
             "lag_steps": (0, 4096),
             "audio_channels": (1, 2),
         }
@@ -166,16 +168,17 @@ class FakeEncoder:
 
     def __init__(self, config: FakeConfig) -> None:
         self._config = config
-        self._rest_samples = 0
-        self._frame = 0
+        self.look_ahead_samples = config.look_ahead_samples
+        self.reset()
 
     def reset(self) -> None:
-        self._rest_samples = 0
+        self._rest_samples = -self.look_ahead_samples
         self._frame = 0
 
     def push(self, pcm: npt.NDArray[np.float32]) -> Codes:
         """Samples [n] -> codes [frames now complete, K]."""
-        frames, self._rest_samples = divmod(self._rest_samples + len(pcm), self._config.hop_samples)
+        frames = max(0, self._rest_samples + len(pcm)) // self._config.hop_samples
+        self._rest_samples += len(pcm) - frames * self._config.hop_samples
         at = np.arange(self._frame, self._frame + frames, dtype=np.int64)
         self._frame += frames
         return fake_codes(at, 0, self._config.num_codebooks)

@@ -50,6 +50,7 @@ class Listener:
         self._max_gap = ceil(config.max_gap_s * host_rate)
         self._max_pending = ceil(config.max_pending_s * host_rate)
         self._frame_samples = ceil(model.codec.hop_samples * host_rate / model.codec.sample_rate)
+        self._look_ahead = ceil(self._encoder.look_ahead_samples * host_rate / model.codec.sample_rate)
         self._items: deque[tuple[int, Pcm]] = deque()
         self._expected = 0  # position of the next sample to be heard
         self._held: Codes = np.zeros((0, model.codec.num_codebooks), np.uint16)  # encoded, not yet prefilled
@@ -67,7 +68,7 @@ class Listener:
         if self.timeline is None or self.pending_samples == 0:
             return self.pending_samples > 0
         due = self.timeline.position_of_frame(self.generator.frontier + self._listen_frames)
-        return self._expected + self.pending_samples >= due + self._resampler.latency_samples
+        return self._expected + self.pending_samples >= due + self._resampler.latency_samples + self._look_ahead
 
     @property
     def end_position(self) -> int | None:

@@ -110,7 +110,8 @@ class IndexGenerator:
 class IndexEncoder:
     """Frame t of what was pushed: its index, and the first sample's value as the third code."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_ahead_samples: int) -> None:
+        self.look_ahead_samples = look_ahead_samples
         self.reset()
 
     def reset(self) -> None:
@@ -118,7 +119,7 @@ class IndexEncoder:
 
     def push(self, pcm: np.ndarray) -> np.ndarray:
         joined = np.concatenate([self.rest, pcm])
-        count = len(joined) // HOP
+        count = max(0, len(joined) - self.look_ahead_samples) // HOP
         self.rest = joined[count * HOP :]
         out = [frame_codes(self.frame + i, int(abs(joined[i * HOP]) * 1000 + 0.5) % 1024) for i in range(count)]
         self.frame += count
@@ -159,6 +160,7 @@ class IndexModel:
     """The model and its own codec in one."""
 
     delay_samples: int = 480
+    look_ahead_samples: int = 0
     lag_steps: int = 3
     fail_at: int | None = None
     sample_rate: int = MODEL_RATE
@@ -172,7 +174,7 @@ class IndexModel:
         return self
 
     def encoder(self) -> IndexEncoder:
-        return IndexEncoder()
+        return IndexEncoder(self.look_ahead_samples)
 
     def decoder(self) -> IndexDecoder:
         return IndexDecoder(self.delay_samples)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_fakes import HOP, Host, exact, request
+from stream_fakes import HOP, Host, IndexModel, exact, request
 
 from attacca.engine.events import ListeningRestarted
 
@@ -115,6 +115,18 @@ def test_frames_are_heard_in_groups_counted_from_the_first() -> None:
     assert len(context(host)) == 43  # a take hears the rest as soon as it needs it
     host.play(640 * 21)
     assert prefilled == [8] * 8  # and the groups stay where they were
+
+
+def test_a_group_waits_for_what_the_encoder_looks_ahead() -> None:
+    """Else every block would cost an encoder that works in groups a call of its own."""
+    host = Host(32000, block=640, listen_frames=8, model=IndexModel(look_ahead_samples=4 * HOP))
+    encoder = host.engine._sessions[1].listener._encoder
+    pushed: list[int] = []
+    push = encoder.push
+    encoder.push = lambda pcm: (pushed.append(len(pcm)), push(pcm))[1]  # type: ignore
+    host.play(640 * (4 + 8 * 5))
+    assert sum(pushed) == 640 * (4 + 8 * 5) and len(pushed) == 6  # the first block shows where listening begins
+    assert len(context(host)) == 40
 
 
 def test_groups_do_not_depend_on_how_much_is_heard_at_a_time() -> None:

@@ -50,6 +50,23 @@ def test_start_error_is_zero(rate: int, block: int, origin: int, listened: int, 
     ]
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(RATES), st.integers(0, 70000), st.integers(0, 30000), st.integers(0, 5000))
+def test_an_encoder_that_looks_ahead_moves_no_start(rate: int, listened: int, ahead: int, look_ahead: int) -> None:
+    host = Host(rate, block=441, model=IndexModel(look_ahead_samples=look_ahead))
+    host.play(listened)
+    start = host.head + ahead
+    host.engine.start(1, request(start, position=host.head, end_position=start + rate // 3))
+    host.drain()
+    host.play(ahead + rate)
+    assert exact(host) == (start, start + rate // 3)
+    [started] = [event for event in host.events if isinstance(event, TakeStarted)]
+    known = host.engine._sessions[1].listener.generator.frontier
+    heard = host.head * MODEL_RATE // rate
+    assert known * HOP <= max(0, heard - look_ahead)
+    assert started.context_frames * HOP <= max(0, listened * MODEL_RATE / rate - look_ahead)
+
+
 @pytest.mark.parametrize("block", [1, 3])
 def test_tiny_blocks(block: int) -> None:
     host = Host(32000, block=block)
