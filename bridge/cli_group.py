@@ -105,7 +105,7 @@ def _first_command(args: list[str]) -> int:
 
 def _missing_module(name: str) -> str:
     extras = {"matplotlib": "demo", "rtmidi": "live", "sounddevice": "live"}
-    extras |= dict.fromkeys(("huggingface_hub", "httpx2", "filelock"), "hub")
+    extras |= dict.fromkeys(("huggingface_hub", "httpx2", "filelock"), "hub") | {"tokenizers": "musicgen"}
     extras |= dict.fromkeys(("torch", "onnx", "librosa", "scipy"), "train")
     top = name.split(".", maxsplit=1)[0]
     if top in extras:
