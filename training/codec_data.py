@@ -29,7 +29,7 @@ def load_audio(path: Path, config: CodecConfig) -> np.ndarray:
 class Songs:
     """Frames of the songs in folders, analysed once and kept in half precision; each folder's first `limit`."""
 
-    def __init__(self, *folders: Path, config: CodecConfig, limit: int | None = None) -> None:
+    def __init__(self, *folders: Path, config: CodecConfig, limit: int | None = None, workers: int = 2) -> None:
         paths = []
         for folder in folders:
             found = list_songs(folder)[:limit]
@@ -37,7 +37,7 @@ class Songs:
                 raise ValueError(f"{folder} holds no songs: build the dataset first")
             paths += found
         self.floor, self.level_width = config.spectral.floor, config.spectral.level_width
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             self.frames = list(
                 pool.map(lambda path: analyse(load_audio(path, config), config.spectral).astype(np.float16), paths)
             )

@@ -281,17 +281,19 @@ def train_codec(
     also: Path | None = None,
     device: str = "cpu",
     stop_after_s: float | None = None,
+    workers: int = 2,
 ) -> State:
     """Run or resume the recipe up to and including stage `until`; RUN/codec.pt is the result.
 
-    also: a folder of further sounds to train on (training/music/sounds.py). stop_after_s: save and raise Stopped if
-    it takes longer; the same call goes on.
+    also: a folder of further sounds to train on (training/music/sounds.py). workers: songs analysed at a time.
+    stop_after_s: save and raise Stopped if it takes longer; the same call goes on.
     """
     deadline = Deadline(stop_after_s)
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = run / "codec.pt"
     folders = [data / "train"] if also is None else [data / "train", also]
-    train, heldout = Songs(*folders, config=config, limit=limit), Songs(data / "heldout", config=config, limit=8)
+    train = Songs(*folders, config=config, limit=limit, workers=workers)
+    heldout = Songs(data / "heldout", config=config, limit=8)
     if checkpoint.is_file():
         state = State.load(checkpoint)
     else:
@@ -369,6 +371,7 @@ def main(
             also=also,
             device=place,
             stop_after_s=stop_after_s,
+            workers=max(2, threads),
         )
     except Stopped:
         raise typer.Exit(EXIT_UNFINISHED) from None
