@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from attacca.engine.conditioning import INSTRUMENTS
 from attacca.training.music.songs import FRAMES_PER_SECOND, Rendered, load_song
 from attacca.training.music.styles import STYLE_NAMES
-from benchmarks.ears import EARS_FILE, MEL_CENTRE, MEL_SCALE, NORM_EPS, NORM_GROUPS, Ears
+from benchmarks.ears import EARS_FILE, MEL_CENTRE, MEL_SCALE, NORM_EPS, NORM_GROUPS, POOL_FRAMES, Ears
 from benchmarks.frechet import STEP_S, WINDOW_S, mel_windows
 from benchmarks.spectra import Audio, analysed, rms
 
@@ -176,7 +176,8 @@ class Embedding(nn.Module):
         )
 
     def forward(self, mels: Tensor) -> Tensor:
-        x = (mels.float()[:, None] - MEL_CENTRE) / MEL_SCALE
+        pooled = F.avg_pool2d(mels.float()[:, None], (POOL_FRAMES, 1))
+        x = (pooled - MEL_CENTRE) / MEL_SCALE
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x)))
         return self.out(x.mean(dim=2).flatten(1))  # over time; five places in frequency stay

@@ -25,6 +25,7 @@ _BANDS = 40
 _LATENCY_S = 0.005
 _FAINTEST = 0.03  # of the strongest rise: less is no onset
 _FRAME_S = 0.02
+_TAIL_S = 0.1  # before the end: a beat that late has no time to rise
 TOLERANCES_S = (0.07, 0.025)
 
 
@@ -131,7 +132,8 @@ class Grid:
     def of(cls, audio: Audio, join: int, controls: Controls) -> Grid:
         """What follows sample `join`; `controls` starts there.
 
-        The beat on the join is left out, for the cut alone would be an onset: counted is from half a beat after it.
+        The beat on the join is left out, for the cut alone would be an onset: counted is from half a beat after it,
+        and to 0.1 s before the end.
         Raises ValueError where the controls hold fewer than three beats.
         """
         places = beats_ppq(controls)
@@ -146,7 +148,7 @@ class Grid:
         frame = np.clip((times / _FRAME_S).astype(np.int64), 0, len(controls) - 1)
         picked = pick_beats(sound, lengths[frame]) - lead_s
         beat_s = lengths[np.minimum((reference / _FRAME_S).astype(np.int64), len(controls) - 1)]
-        first_s, end_s = reference[0] + 0.5 * beat_s[0], len(controls) * _FRAME_S
+        first_s, end_s = reference[0] + 0.5 * beat_s[0], len(controls) * _FRAME_S - _TAIL_S
         kept = (reference >= first_s) & (reference < end_s)
         inside = picked[(picked >= first_s) & (picked < end_s)]
         return cls(picked=inside, reference=reference[kept], beat_s=beat_s[kept])

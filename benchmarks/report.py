@@ -10,36 +10,11 @@ from rich.table import Table
 
 from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.manifest import Manifest
-from benchmarks.scores import MEASURES, PLAYED, ROWS, SongScores
+from benchmarks.measures import MEANS, MEASURES, PLAYED, ROWS
+from benchmarks.scores import SongScores
 
 _RESAMPLES = 2000
-# Of few answers a song: a median would hide the songs that fail.
-_MEANS = ("instrument_presence", "players_as_commanded", "continuation_style", "continuation_players")
 Report = dict[str, Any]
-_HEADINGS = {
-    "onset_f1_70ms": "onset F1, 70 ms",
-    "onset_f1_70ms_drums": "  where drums play",
-    "onset_f1_25ms": "onset F1, 25 ms",
-    "onset_f1_25ms_drums": "  where drums play",
-    "drift_ms_64_bars": "drift over {drift_bars} bars, ms",
-    "tempo_step_f1": "tempo step F1, 70 ms",
-    "tempo_step_f1_drums": "  where drums play",
-    "chord_match": "chord match",
-    "chord_match_chords": "  where chords play",
-    "instrument_presence": "switched players heard",
-    "players_as_commanded": "players as commanded",
-    "continuation_style": "style as before the join",
-    "continuation_players": "players as before",
-    "continuation_level_db": "level from before, dB",
-    "variation_0": "phrase again, amount 0",
-    "variation_0.5": "  amount 0.5",
-    "variation_1": "  amount 1",
-    "mel_distance": "codec, log-mel distance",
-    "si_sdr_db": "codec, SI-SDR dB",
-    "bits_per_frame": "bits per frame",
-    "seam_loudness_db": "seam level, dB",
-    "seam_flux_percentile": "seam flux percentile",
-}
 
 
 def median_interval(values: list[float], *, seed: int = 0, mean: bool = False) -> tuple[float, float, float]:
@@ -65,7 +40,7 @@ def summary(songs: list[SongScores]) -> Report:
             values = [song.rows[row][measure] for song in songs if measure in song.rows.get(row, {})]
             counts[row][measure] = len(values)
             if values:
-                median, low, high = median_interval(values, mean=measure in _MEANS)
+                median, low, high = median_interval(values, mean=measure in MEANS)
                 medians[row][measure], intervals[row][measure] = median, [low, high]
             else:
                 medians[row][measure], intervals[row][measure] = None, None
@@ -105,7 +80,8 @@ def make_report(
         **summary(songs),
         "heldout_styles": summary(apart) if apart else None,
         "rows": ROWS,
-        "means": list(_MEANS),
+        "measures": {name: words for name, (_, words) in MEASURES.items()},
+        "means": list(MEANS),
         "model": {
             "name": manifest.name,
             "version": manifest.version,
@@ -130,8 +106,8 @@ def make_table(report: Report, *, block: str | None = None) -> Table:
     for row in shown:
         table.add_column(f"{row.replace('_', ' ')}\n[dim]{ROWS[row]}[/dim]", justify="right")
     for measure in MEASURES:
-        heading = _HEADINGS[measure].format(drift_bars=report.get("drift_bars", 64))
-        cells = [f"{heading}{' (mean)' if measure in _MEANS else ''}"]
+        heading = MEASURES[measure][0].format(drift_bars=report.get("drift_bars", 64))
+        cells = [f"{heading}{' (mean)' if measure in MEANS else ''}"]
         for row in shown:
             value = part[measure] if row == "model" else part[row][measure]
             interval = part["intervals_95"][row][measure]

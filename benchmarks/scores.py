@@ -1,10 +1,7 @@
 """One song through every comparison: the model, its bounds above and below, and what it does uncommanded.
 
-Rows are what was played, columns are measures; a measure that means nothing for a row is left out there. What is
-judged is mono at 32 kHz, whatever the bundle plays. Some measures stand there twice: over everything, and over what
-they can measure at all (`onset_f1_*_drums`: beats where drums are commanded, `chord_match_chords`: chords where the
-chord player is, `tempo_step_f1_drums`: songs whose drums play on after the step); what the song itself reaches is
-the row `real` in both cases.
+Rows are what was played; a measure that means nothing for a row is left out there. What they are is said in
+benchmarks/measures.py.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from attacca.engine.codec import Codec
 from attacca.engine.generator import Codes, Sampling
 from benchmarks import harmony, matching, obedience, onsets, spectra, variation
 from benchmarks.ears import Ears
+from benchmarks.measures import PLAYED
 from benchmarks.model import (
     Commands,
     continue_song,
@@ -31,43 +29,6 @@ from benchmarks.model import (
 from benchmarks.songs import Case
 from benchmarks.spectra import Audio
 
-MEASURES = (
-    "onset_f1_70ms",
-    "onset_f1_70ms_drums",
-    "onset_f1_25ms",
-    "onset_f1_25ms_drums",
-    "drift_ms_64_bars",
-    "tempo_step_f1",
-    "tempo_step_f1_drums",
-    "chord_match",
-    "chord_match_chords",
-    "instrument_presence",
-    "players_as_commanded",
-    "continuation_style",
-    "continuation_players",
-    "continuation_level_db",
-    "variation_0",
-    "variation_0.5",
-    "variation_1",
-    "mel_distance",
-    "si_sdr_db",
-    "bits_per_frame",
-    "seam_loudness_db",
-    "seam_flux_percentile",
-)
-# What each row is, in the order of the table.
-ROWS = {
-    "model": "commanded, bundle's guidance",
-    "guidance_1": "commanded, no guidance",
-    "no_conditioning": "nothing commanded",
-    "chance": "wrong commands; untrained codec; unigrams",
-    "other_song": "another real song in its place",
-    "real": "the song itself",
-    "codec": "the song through the codec",
-    "phases": "its amplitudes, our phases",
-    "unquantised": "codec without its quantiser",
-}
-PLAYED = ("model", "guidance_1", "no_conditioning")
 Row = dict[str, float]
 
 

@@ -1,247 +1,26 @@
-"""The scorecard's measures on sounds whose answer is known: clicks, chords, a real riff on and off its grid."""
+"""The scorecard's measures on sounds whose answer is known: chords, a real riff, joins; and its report."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 import soundfile
-import soxr
+from scored_sounds import RATE, bent, controls_of, riff
 
 from attacca.engine.bundle import Model, load_bundle
 from attacca.engine.conditioning import Controls
 from attacca.engine.generator import Sampling
-from attacca.training.music import tempo
 from attacca.training.music.composer import compose
-from attacca.training.music.mixing import render
-from attacca.training.music.song import Song
 from benchmarks import harmony, model, onsets, quality, report, scores, songs, spectra
+from benchmarks.measures import MEASURES
 
-RATE = spectra.SAMPLE_RATE
-needs_fluidsynth = pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="needs the fluidsynth program")
 TINY = Path(__file__).parent / "data" / "tiny"
-RIFF = Path(__file__).parents[1] / "bridge" / "assets" / "riff.flac"
-
-
-def _controls(
-    frames: int, bpm: float, meter: tuple[int, int] = (4, 4), notes: tuple[int, ...] = (0, 4, 7)
-) -> Controls:
-    ppq = np.arange(frames) * 0.02 * bpm / 60.0
-    bar = 4.0 * meter[0] / meter[1]
-    classes = np.zeros((frames, 12), np.bool_)
-    classes[:, list(notes)] = True
-    yes = np.ones(frames, np.bool_)
-    return Controls(
-        ppq=ppq,
-        bar_start_ppq=np.floor(ppq / bar + 1e-9) * bar,
-        bpm=np.full(frames, bpm),
-        meter_num=np.full(frames, meter[0], np.int16),
-        meter_den=np.full(frames, meter[1], np.int16),
-        pitch_classes=classes,
-        instruments=np.ones((frames, 4), np.bool_),
-        style=np.zeros(frames, np.int16),
-        beat_known=yes,
-        chord_known=yes,
-        instruments_known=yes,
-        style_known=yes,
-    )
-
-
-def _clicks(times_s: np.ndarray, seconds: float, gains: np.ndarray | float = 1.0) -> np.ndarray:
-    """Decaying bursts of noise over a faint floor."""
-    rng = np.random.default_rng(1)
-    audio = 1e-4 * rng.standard_normal(round(seconds * RATE))
-    burst = 0.3 * rng.standard_normal(3200) * np.exp(-np.arange(3200) / 500)
-    for time_s, gain in zip(times_s, np.broadcast_to(gains, len(times_s)), strict=True):
-        first = round(time_s * RATE)
-        part = audio[first : first + len(burst)]
-        part += gain * burst[: len(part)]
-    return audio
-
-
-def _riff() -> tuple[np.ndarray, Controls, list[dict[str, object]]]:
-    """The demo's riff twice: 16 s, mono, at RATE; its controls; its chords by ppq."""
-    sound, rate = soundfile.read(RIFF, always_2d=True)
-    about = json.loads(RIFF.with_suffix(".json").read_text())
-    audio = np.tile(soxr.resample(sound.mean(axis=1), rate, RATE), 2)
-    chords = [
-        {**chord, "ppq": chord["ppq"] + turn * 4 * about["bars"]} for turn in (0, 1) for chord in about["chords"]
-    ]
-    return audio, _controls(len(audio) // 640, about["bpm"]), chords
-
-
-@settings(max_examples=8, deadline=None)
-@given(bpm=st.floats(50, 200), phase=st.floats(0.2, 1.0), seed=st.integers(0, 99))
-def test_beats_of_a_click_track_are_found_to_8_ms(bpm: float, phase: float, seed: int) -> None:
-    beat_s = 60.0 / bpm
-    times = np.arange(phase * beat_s, 9.5, beat_s)
-    gains = np.random.default_rng(seed).uniform(0.3, 1.0, len(times))
-    picked = onsets.pick_beats(_clicks(times, 10.0, gains), beat_s)
-    assert len(picked) == len(times)
-    assert np.abs(picked - times).max() < 0.008
-
-
-def test_silence_has_no_beats_and_no_chord() -> None:
-    silence = np.zeros(RATE)
-    assert len(onsets.pick_beats(silence, 0.5)) == 0
-    assert harmony.chord_scores(silence, _controls(50, 120.0)) == (0.0, 0.0)
-
-
-def test_accents_decide_not_the_stream_of_eighths() -> None:
-    eighths = np.arange(0.25, 16.0, 0.25)
-    on_beat = np.isclose(eighths % 0.5, 0.0)
-    controls = _controls(800, 120.0)
-    right = _clicks(eighths, 16.0, np.where(on_beat, 1.0, 0.3))
-    wrong = _clicks(eighths, 16.0, np.where(on_beat, 0.3, 1.0))
-    for tolerance in (0.07, 0.025):
-        assert onsets.grid_scores(right, 0, controls)[0][tolerance] == 1.0
-        assert onsets.grid_scores(wrong, 0, controls)[0][tolerance] == 0.0
-
-
-def test_chance_is_the_tolerance_over_the_beat() -> None:
-    clicks = _clicks(np.arange(0.5, 16.0, 0.5), 16.0)
-    _, chance = onsets.grid_scores(clicks, 0, _controls(800, 120.0))
-    assert chance[0.07] == pytest.approx(2 * 0.07 / 0.5, abs=0.03)
-    assert chance[0.025] == pytest.approx(2 * 0.025 / 0.5, abs=0.03)
-
-
-def test_late_playing_fails_the_narrow_tolerance_only() -> None:
-    late = _clicks(np.arange(0.5, 16.0, 0.5) + 0.045, 16.0)
-    scores, _ = onsets.grid_scores(late, 0, _controls(800, 120.0))
-    assert scores == {0.07: 1.0, 0.025: 0.0}
-
-
-def test_a_real_riff_stands_on_its_grid_and_on_no_other() -> None:
-    audio, controls, _ = _riff()
-    scores, chance = onsets.grid_scores(audio, 0, controls)
-    assert scores[0.07] >= 0.9 and scores[0.025] >= 0.9
-    assert chance[0.07] < 0.4 and chance[0.025] < 0.2
-    other, _ = onsets.grid_scores(audio, 0, _controls(len(controls), 97.0))
-    assert other[0.07] < 0.5
-
-
-@needs_fluidsynth
-@pytest.mark.parametrize(("style", "bpm"), [("rock", 131.0), ("trap", 72.0), ("house", 120.0)])
-def test_picks_are_notes_that_were_played(style: str, bpm: float) -> None:
-    """In a rendered song nearly every pick lies at a known note onset, and most picks are the beats."""
-    seconds = 14.0
-    song = compose(11, style=style, bpm=bpm, meter=(4, 4), players=("drums", "bass"), min_seconds=seconds + 1.0)
-    audio = render(song, int(seconds * RATE), rate=RATE)[0].mean(axis=0)
-    played = np.array(sorted({song.seconds(n.start_ticks) for n in song.notes}))
-    picked = onsets.pick_beats(audio, 60.0 / bpm)
-    nearest = np.array([np.abs(played - t).min() for t in picked])
-    assert np.mean(nearest < 0.012) > 0.9
-    scores, chance = onsets.grid_scores(audio, 0, song.controls(int(seconds * 50)))
-    assert scores[0.07] > 0.6 and chance[0.025] < 0.2
-
-
-def _bent(meter: tuple[int, int] = (4, 4), plan: list[tuple[int, int, float]] | None = None) -> Song:
-    """A song whose tempo moves by `plan` (tick, ramp ticks, bpm), two ramps and a step by default."""
-    song = compose(5, bpm=97.0, meter=meter, min_seconds=40.0)
-    bar = song.bar_ticks
-    plan = plan or [(2 * bar, bar, 130.0), (5 * bar, 0, 80.0), (7 * bar, 2 * bar, 150.0)]
-    return replace(song, tempo=tempo.build(97.0, plan))
-
-
-@pytest.mark.parametrize("meter", [(4, 4), (6, 8), (7, 8)])
-@pytest.mark.parametrize("first", [0, 137])
-def test_commanded_beats_follow_the_tempo_map(meter: tuple[int, int], first: int) -> None:
-    song = _bent(meter)
-    frames = 900
-    exact = sorted(
-        song.seconds(bar * song.bar_ticks + round(quarters * 960)) - first * 0.02
-        for bar in range(song.num_bars)
-        for quarters in onsets.pulses(*meter)
-    )
-    expected = [t for t in exact if 0.0 <= t < (frames - first) * 0.02]
-    assert onsets.beat_times(song.controls(frames).slice(first, frames)) == pytest.approx(expected, abs=1e-6)
-
-
-def test_beats_of_a_moving_tempo_are_found_and_a_steady_grid_is_not_theirs() -> None:
-    controls = _bent().controls(1000)
-    clicks = _clicks(onsets.beat_times(controls)[1:], 20.0)
-    scores, chance = onsets.grid_scores(clicks, 0, controls)
-    assert scores == {0.07: 1.0, 0.025: 1.0} and chance[0.025] < 0.2
-    steady, _ = onsets.grid_scores(clicks, 0, _controls(1000, 97.0))
-    assert steady[0.025] < 0.4
-
-
-def test_only_what_lies_where_drums_play_is_counted() -> None:
-    """Beats in the first half only: half of all is found, all of those where drums are commanded."""
-    clicks = _clicks(np.arange(0.5, 8.0, 0.5), 16.0)
-    grid = onsets.Grid.of(clicks, 0, _controls(800, 120.0))
-    drums = np.arange(800) < 400
-    half = grid.where(drums)
-    assert half is not None and half.score(0.025) == 1.0 and grid.score(0.025) < 0.75
-    assert grid.where(np.arange(800) < 50) is None
-
-
-def test_the_cut_itself_earns_nothing() -> None:
-    """Noise switched on at the join is an onset on the beat; nothing else is there to be found."""
-    join = 4 * RATE
-    audio = np.concatenate([np.zeros(join), 0.1 * np.random.default_rng(0).standard_normal(8 * RATE)])
-    score, _ = onsets.grid_scores(audio, join, _controls(400, 60.0))
-    assert score[0.025] < 0.35
-
-
-@pytest.mark.parametrize(
-    ("meter", "quarters"),
-    [
-        ((4, 4), [0, 1, 2, 3]),
-        ((5, 4), [0, 1, 2, 3, 4]),
-        ((3, 2), [0, 2, 4]),
-        ((6, 8), [0, 1.5]),
-        ((9, 8), [0, 1.5, 3]),
-        ((7, 8), [0, 1, 2]),
-        ((5, 8), [0, 1]),
-    ],
-)
-def test_main_pulses(meter: tuple[int, int], quarters: list[float]) -> None:
-    assert onsets.pulses(*meter).tolist() == quarters
-
-
-@pytest.mark.parametrize("meter", [(4, 4), (3, 4), (5, 4), (6, 8), (7, 8)])
-@pytest.mark.parametrize("first", [0, 137])
-def test_commanded_beats_are_the_composers(meter: tuple[int, int], first: int) -> None:
-    song = compose(5, bpm=97.3, meter=meter, min_seconds=12.0)
-    frames = 550
-    exact = sorted(
-        song.seconds(bar * song.bar_ticks + round(quarters * 960)) - first * 0.02
-        for bar in range(song.num_bars)
-        for quarters in onsets.pulses(*meter)
-    )
-    expected = [t for t in exact if 0.0 <= t < (frames - first) * 0.02]
-    assert onsets.beat_times(song.controls(frames).slice(first, frames)) == pytest.approx(expected, abs=1e-6)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    a=st.lists(st.integers(0, 40), max_size=5, unique=True),
-    b=st.lists(st.integers(0, 40), max_size=5, unique=True),
-    tolerance=st.integers(0, 6),
-)
-def test_f1_uses_the_largest_matching(a: list[int], b: list[int], tolerance: int) -> None:
-    a, b = sorted(a), sorted(b)
-    best = 0
-    for size in range(1, min(len(a), len(b)) + 1):  # between points on a line, matching in order loses nothing
-        for left in combinations(a, size):
-            if any(
-                all(abs(x - y) <= tolerance for x, y in zip(left, right, strict=True))
-                for right in combinations(b, size)
-            ):
-                best = size
-    expected = 2 * best / (len(a) + len(b)) if a or b else 0.0
-    assert onsets.f1_score(np.array(a, float), np.array(b, float), float(tolerance)) == pytest.approx(expected)
 
 
 def _chord(notes: tuple[int, ...], seconds: float = 1.0, root: int = 57) -> np.ndarray:
@@ -257,14 +36,14 @@ def _chord(notes: tuple[int, ...], seconds: float = 1.0, root: int = 57) -> np.n
 @pytest.mark.parametrize("shape", [(0, 4, 7), (0, 3, 7), (0, 3, 7, 10), (0, 4, 7, 11)])
 def test_each_chord_is_told_from_its_transpositions(root: int, shape: tuple[int, ...]) -> None:
     notes = tuple((root + step) % 12 for step in shape)
-    scores = harmony.chord_scores(_chord(notes), _controls(50, 120.0, notes=notes))
+    scores = harmony.chord_scores(_chord(notes), controls_of(50, 120.0, notes=notes))
     assert scores is not None
     assert scores[0] == 1.0
     assert scores[1] <= 1 / 11  # a seventh holds one other triad
 
 
 def test_chords_of_the_riff_are_heard_and_shifted_ones_are_not() -> None:
-    audio, plain, chords = _riff()
+    audio, plain, chords = riff()
     classes = np.zeros((len(plain), 12), np.bool_)
     for frame, ppq in enumerate(plain.ppq):
         chord = max((c for c in chords if c["ppq"] <= ppq + 1e-9), key=lambda c: c["ppq"])
@@ -279,7 +58,7 @@ def test_chords_of_the_riff_are_heard_and_shifted_ones_are_not() -> None:
 
 
 def test_no_commanded_chord_gives_no_score() -> None:
-    unknown = Controls(**{**_controls(50, 120.0).__dict__, "chord_known": np.zeros(50, np.bool_)})
+    unknown = Controls(**{**controls_of(50, 120.0).__dict__, "chord_known": np.zeros(50, np.bool_)})
     assert harmony.chord_scores(_chord((0, 4, 7)), unknown) is None
 
 
@@ -290,7 +69,7 @@ def test_mel_distance_is_zero_for_the_same_and_counts_decibels() -> None:
     assert spectra.mel_distance(0.01 * loud, 0.005 * loud) == pytest.approx(
         spectra.mel_distance(loud, 0.5 * loud), abs=1e-9
     )
-    audio, _, _ = _riff()
+    audio, _, _ = riff()
     noise = np.random.default_rng(0).standard_normal(len(audio))
     distances = [spectra.mel_distance(audio, audio + amount * noise) for amount in (1e-4, 1e-3, 1e-2)]
     assert distances == sorted(distances) and distances[0] < 0.5 * distances[2]
@@ -306,7 +85,7 @@ def test_step_is_the_change_of_level_of_the_seconds_at_the_join() -> None:
 
 
 def test_a_click_at_the_join_is_above_all_other_beats_and_none_is_like_them() -> None:
-    audio, controls, _ = _riff()
+    audio, controls, _ = riff()
     beats = onsets.beat_times(controls)
     join = 8 * RATE
     places = beats[(np.abs(beats - 8.0) > 0.1) & (beats > 0.2)]
@@ -334,7 +113,7 @@ def test_songs_are_cut_at_a_bar_line(meter: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("meter", [(4, 4), (7, 8)])
 def test_a_song_whose_tempo_moves_is_cut_at_its_own_bar_lines(meter: tuple[int, int]) -> None:
-    song = _bent(meter)
+    song = bent(meter)
     case = songs.cut(np.zeros((1800 * 960, 2), np.float32), song.controls(1800), rate=48000, longest_s=9.0)
     lines = np.array([song.seconds(bar * song.bar_ticks) for bar in range(song.num_bars)])
     for frame in (case.join, case.stop):
@@ -347,7 +126,7 @@ def test_a_song_whose_tempo_moves_is_cut_at_its_own_bar_lines(meter: tuple[int, 
 
 
 def test_a_sound_is_judged_alike_at_any_rate_and_in_any_channels() -> None:
-    audio, _, _ = _riff()
+    audio, _, _ = riff()
     stereo = spectra.converted(audio, RATE, 48000, 2)
     assert stereo.shape == (len(audio) * 3 // 2, 2)
     back = spectra.analysed(stereo, 48000)
@@ -361,7 +140,7 @@ def tiny() -> Model:
 
 
 def _case(seed: int, turn: int = 0) -> songs.Case:
-    audio, controls, _ = _riff()
+    audio, controls, _ = riff()
     moved = np.roll(audio, turn * 64_000).astype(np.float32)
     return songs.cut(moved, controls, seed=seed, about="riff, 4/4, 120 BPM", longest_s=4.0)
 
@@ -417,9 +196,9 @@ def test_every_row_and_key_is_reported_and_repeats(tiny: Model) -> None:
     assert scores.score_song(bench, cases[0], cases[1], codes, 0).rows == first[0].rows
     assert made["songs"] == json.loads(json.dumps(made))["songs"]
     kinds = ("onset", "chord", "seam")
-    played = {m for m in scores.MEASURES if m.startswith(kinds)}
+    played = {m for m in MEASURES if m.startswith(kinds)}
     codec = {"mel_distance", "si_sdr_db"}
-    for measure in scores.MEASURES:  # the others were not asked for: tests/test_obedience.py
+    for measure in MEASURES:  # the others were not asked for: tests/test_obedience.py
         assert (made[measure] is None) == (measure not in played | codec | {"bits_per_frame"})
         for row in ("guidance_1", "no_conditioning"):
             assert (made[row][measure] is None) == (measure not in played | {"bits_per_frame"})
