@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,13 +56,15 @@ def fetch(
     endpoint: str | None = None,
     offline: bool = False,
     token: str | None = None,
+    kinds: Collection[str] = (),
     show: bool = True,
 ) -> Path:
     """The folder with the files of `repo` (OWNER/NAME) that a conversion needs, every one verified.
 
     `revision` is a branch, tag or commit ("main"); `endpoint` a mirror's URL (HF_ENDPOINT, else the public hub);
-    `offline` (or HF_HUB_OFFLINE=1) takes what is there; `show` draws progress and the licence on stderr. HubError
-    in the user's words. Ctrl-C or a failure leaves what has come, and the same call goes on. Main thread.
+    `offline` (or HF_HUB_OFFLINE=1) takes what is there; a repository whose `model_type` the hub knows to be none of
+    `kinds` (empty: any) is refused before it comes; `show` draws progress and the licence on stderr. HubError in
+    the user's words. Ctrl-C or a failure leaves what has come, and the same call goes on. Main thread.
     """
     if not is_repo(repo):
         raise HubError(f"{repo!r} is no name of a repository, allowed: OWNER/NAME, as in facebook/musicgen-small")
@@ -71,7 +73,8 @@ def fetch(
         with _bars(show=show) as progress:
             record = whole(folder, repo, revision, progress)
     else:
-        record = _pull(folder, _hub(repo, revision, endpoint), token=_token(token, endpoint), show=show)
+        hub = _hub(repo, revision, endpoint)
+        record = _pull(folder, hub, token=_token(token, endpoint), kinds=kinds, show=show)
     if show:
         say(f"{repo} at {record.commit[:12]}: {len(record.files)} files in {folder}")
         if (line := licence_line(record.licence)) is not None:
@@ -93,12 +96,12 @@ def _token(token: str | None, endpoint: str | None) -> str | bool | None:
     return os.environ.get("HF_TOKEN") or False
 
 
-def _pull(folder: Path, hub: Hub, *, token: str | bool | None, show: bool) -> Record:
+def _pull(folder: Path, hub: Hub, *, token: str | bool | None, kinds: Collection[str], show: bool) -> Record:
     """Bring what is missing; the folder is whole when this returns."""
     need_library("huggingface_hub", "hub")
     from huggingface_hub.utils import build_hf_headers
 
-    record = _look_up(hub, token)
+    record = _look_up(hub, token, kinds)
     headers = build_hf_headers(token=token, library_name="attacca")
     try:
         with alone(folder), _bars(show=show) as progress:
@@ -123,7 +126,7 @@ def need_library(name: str, extra: str) -> None:
         raise HubError(f"{name}: not installed; install with: pip install 'attacca[{extra}]'")
 
 
-def _look_up(hub: Hub, token: str | bool | None) -> Record:
+def _look_up(hub: Hub, token: str | bool | None, kinds: Collection[str]) -> Record:
     """What the hub says of the repository: its commit, its licence, and the files that are needed."""
     from huggingface_hub import HfApi
 
@@ -134,6 +137,9 @@ def _look_up(hub: Hub, token: str | bool | None) -> Record:
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     if not info.sha:
         raise HubError(f"{hub.endpoint} does not say which commit {hub.revision!r} of {hub.repo} is")
+    kind = (info.config or {}).get("model_type")
+    if kinds and kind is not None and kind not in kinds:
+        raise HubError(f"{hub.repo} is a {kind!r} model; those that can be played: {', '.join(sorted(kinds))}")
     try:
         names = choose(siblings)
     except HubError as error:

@@ -23,7 +23,9 @@ from attacca.bridge.hub import fetch, need_library, say
 from attacca.bridge.hub_files import HubError, source_of
 from attacca.engine.bundle import verify_bundle
 from attacca.engine.manifest import (
+    KV_BITS,
     MANIFEST_FILE,
+    PRECISIONS,
     Manifest,
     ManifestError,
     encode_manifest,
@@ -31,6 +33,7 @@ from attacca.engine.manifest import (
 )
 
 _CONVERTER = "attacca.export.musicgen_bundle"
+KINDS = frozenset(("musicgen",))  # of what it converts, by the model_type of config.json
 
 
 def pull_repository(
@@ -48,8 +51,8 @@ def pull_repository(
     `to`: the bundle's folder, else under the repository's name where bundles are found. `checkpoint`: the folder
     of the files that it is made of, else in the user's cache. HubError in the user's words. Main thread.
     """
-    need_library("onnx", "musicgen")
-    folder = fetch(repo, checkpoint, show=show, **options)
+    _check(precision, kv_bits)
+    folder = fetch(repo, checkpoint, kinds=KINDS, show=show, **options)
     name = bundle_name(repo.split("/")[1])
     return convert(folder, to or default_bundle(name), name=name, precision=precision, kv_bits=kv_bits, show=show)
 
@@ -80,7 +83,7 @@ def convert(folder: Path, to: Path, *, name: str, precision: str, kv_bits: int =
         raise HubError(
             f"{folder} is no MusicGen checkpoint ({_kind(folder) or 'no config.json'}): nothing here plays it"
         )
-    need_library("onnx", "musicgen")
+    _check(precision, kv_bits)
     to = to.expanduser().absolute()
     origin = {"checkpoint": folder.name} | {key: value for key, value in source_of(folder).items() if value}
     wanted: dict[str, str | int] = {**origin, "precision": precision, "kv_bits": kv_bits}
@@ -100,6 +103,14 @@ def convert(folder: Path, to: Path, *, name: str, precision: str, kv_bits: int =
     if show:
         say(f"{name} is ready: attacca serve --model {name if to == default_bundle(name) else to}")
     return to
+
+
+def _check(precision: str, kv_bits: int) -> None:
+    need_library("onnx", "musicgen")
+    if precision not in PRECISIONS:
+        raise HubError(f"precision is {precision!r}, allowed: {', '.join(PRECISIONS)}")
+    if kv_bits not in KV_BITS:
+        raise HubError(f"kv-bits is {kv_bits}, allowed: {', '.join(map(str, KV_BITS))}")
 
 
 def _kind(folder: Path) -> str:

@@ -155,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         card = {} if repository.licence is None else {"license": repository.licence}
         tags = [] if repository.licence is None else [f"license:{repository.licence}"]
         info = {"_id": "1", "id": name, "modelId": name, "sha": repository.commit, "private": False, "tags": tags}
+        config = json.loads(repository.files.get("config.json", b"{}"))
+        info["config"] = {key: value for key, value in config.items() if key == "model_type"}
         self._json(info | {"cardData": card, "siblings": entries, "gated": "auto" if repository.gated else False})
 
     def _resolve(self, path: str, fault: Fault | None) -> None:

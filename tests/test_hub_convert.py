@@ -170,10 +170,27 @@ def test_a_conversion_that_fails_leaves_what_was_there(
 
 
 def test_what_is_no_checkpoint_is_said(hub: HubServer, made: list[FakeOptions], tmp_path: Path) -> None:
-    hub.add(Repository("facebook/opt", FILES | {"config.json": b'{"model_type": "opt"}'}))
-    with pytest.raises(HubError, match=r"facebook--opt is no MusicGen checkpoint \(opt\): nothing here plays it"):
-        pull("facebook/opt", tmp_path / "b", endpoint=hub.url, show=False)
+    for kind in ("opt", "musicgen_melody"):
+        hub.add(Repository("facebook/other", FILES | {"config.json": b'{"model_type": "%s"}' % kind.encode()}))
+        with pytest.raises(
+            HubError, match=f"facebook/other is a '{kind}' model; those that can be played: musicgen$"
+        ):
+            pull("facebook/other", tmp_path / "b", endpoint=hub.url, show=False)
+        assert hub.requests("GET", "/resolve/") == []
+    hub.add(Repository("facebook/unsaid", FILES | {"config.json": b"{}"}))
+    with pytest.raises(HubError, match=r"facebook--unsaid is no MusicGen checkpoint .*: nothing here plays it"):
+        pull("facebook/unsaid", tmp_path / "b", endpoint=hub.url, show=False)
     assert made == []
+
+
+def test_what_cannot_be_made_is_said_before_anything_comes(
+    hub: HubServer, made: list[FakeOptions], tmp_path: Path
+) -> None:
+    with pytest.raises(HubError, match="precision is 'int3', allowed: fp32, fp16, int8, int4"):
+        pull(NAME, tmp_path / "b", precision="int3", endpoint=hub.url, show=False)
+    with pytest.raises(HubError, match="kv-bits is 4, allowed: 8, 32"):
+        pull(NAME, tmp_path / "b", kv_bits=4, endpoint=hub.url, show=False)
+    assert hub.asked == []
 
 
 def test_without_the_converters_library_nothing_is_pulled(
