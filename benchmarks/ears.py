@@ -18,7 +18,6 @@ from benchmarks.spectra import Array, Audio
 EARS_FILE = Path(__file__).parent / "assets" / "ears.npz"
 MEL_CENTRE, MEL_SCALE = -2.0, 1.5
 NORM_GROUPS, NORM_EPS = 4, 1e-5
-POOL_FRAMES = 2  # of the log-mel spectrum become one, 16 ms
 _STRIDE = 2
 
 
@@ -70,8 +69,7 @@ class Ears:
         return {"trained": self.vectors(windows), "log_mel": mel_statistics(windows)}
 
     def _vector(self, window: Array) -> Array:
-        pooled = window[: len(window) // POOL_FRAMES * POOL_FRAMES].reshape(-1, POOL_FRAMES, window.shape[1])
-        x = ((pooled.mean(axis=1) - MEL_CENTRE) / MEL_SCALE)[None]
+        x = ((window - MEL_CENTRE) / MEL_SCALE)[None]
         layer = 0
         while f"convolutions.{layer}.weight" in self.weights:
             kernel = self.weights[f"convolutions.{layer}.weight"]

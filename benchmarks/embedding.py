@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from attacca.engine.conditioning import INSTRUMENTS
 from attacca.training.music.songs import FRAMES_PER_SECOND, Rendered, load_song
 from attacca.training.music.styles import STYLE_NAMES
-from benchmarks.ears import EARS_FILE, MEL_CENTRE, MEL_SCALE, NORM_EPS, NORM_GROUPS, POOL_FRAMES, Ears
+from benchmarks.ears import EARS_FILE, MEL_CENTRE, MEL_SCALE, NORM_EPS, NORM_GROUPS, Ears
 from benchmarks.frechet import STEP_S, WINDOW_S, mel_windows
 from benchmarks.spectra import Audio, analysed, rms
 
@@ -176,8 +176,7 @@ class Embedding(nn.Module):
         )
 
     def forward(self, mels: Tensor) -> Tensor:
-        pooled = F.avg_pool2d(mels.float()[:, None], (POOL_FRAMES, 1))
-        x = (pooled - MEL_CENTRE) / MEL_SCALE
+        x = (mels.float()[:, None] - MEL_CENTRE) / MEL_SCALE
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x)))
         return self.out(x.mean(dim=2).flatten(1))  # over time; five places in frequency stay
@@ -215,6 +214,12 @@ class Embedding(nn.Module):
             for i, name in enumerate(INSTRUMENTS)
         }
 
+    def begin_as(self, ears: Ears) -> None:
+        """Take over the weights of other ears, all but those of another size (the head of other styles)."""
+        own = self.state_dict()
+        taken = {name: torch.from_numpy(values).float() for name, values in ears.weights.items()}
+        self.load_state_dict(own | {n: v for n, v in taken.items() if n in own and v.shape == own[n].shape})
+
     def ears(self, skill: dict[str, float]) -> Ears:
         """For scoring, without torch."""
         weights = {name: values.detach().double().numpy() for name, values in self.state_dict().items()}
@@ -222,11 +227,20 @@ class Embedding(nn.Module):
 
 
 def train_embedding(
-    songs: Examples, heldout: Examples, *, styles: int, minutes: float, seed: int = 0, batch: int = 32
+    songs: Examples,
+    heldout: Examples,
+    *,
+    styles: int,
+    minutes: float,
+    seed: int = 0,
+    batch: int = 32,
+    start: Ears | None = None,
 ) -> tuple[Embedding, dict[str, float]]:
     """The network after so many minutes of the processor, and its skill on held-out songs."""
     torch.manual_seed(seed)
     model = Embedding(styles=styles, players=songs.players.shape[1])
+    if start is not None:
+        model.begin_as(start)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     began, spent = time.process_time(), 0.0
     while spent < 60.0 * minutes:
@@ -252,17 +266,19 @@ def main(
     songs: Annotated[int, typer.Option(help="training songs of either kind, at most")] = 140,
     draws: Annotated[int, typer.Option(help="of subsets for each part of a song with stems")] = 4,
     minutes: Annotated[float, typer.Option(help="training time of one processor")] = 8.0,
+    start: Annotated[Path | None, typer.Option(help="ears to begin as, in place of random ones")] = None,
     threads: Annotated[int, typer.Option()] = 1,
 ) -> None:
     """Train the ears and say what they can tell."""
     torch.set_num_threads(threads)
     console = Console()
     whole = mixes or data
+    first = None if start is None else Ears.load(start)
     train = joined([*load_subsets(data / "train", songs, times=draws), *load_mixes(whole / "train", songs)])
     subsets = joined(list(load_subsets(data / "heldout", songs, times=2, seed=1)))
     heldout = joined(list(load_mixes(whole / "heldout", songs)))
     console.print(f"training on {len(train)} windows, {minutes:g} min", markup=False)
-    model, skill = train_embedding(train, heldout, styles=len(STYLE_NAMES), minutes=minutes)
+    model, skill = train_embedding(train, heldout, styles=len(STYLE_NAMES), minutes=minutes, start=first)
     alone = model.skill(subsets)
     skill |= {"players_of_subsets": alone["players"], "notes_of_subsets": alone["notes"]}
     skill |= {f"subsets_{name}": share for name, share in model.player_skill(subsets).items()}
