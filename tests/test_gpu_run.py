@@ -268,6 +268,14 @@ def test_the_budget_fits_the_lease_and_grows_with_it() -> None:
         Budget.of(1.0)
 
 
+@pytest.mark.parametrize("given", [[], ["--root", "r", "--out-files", "1"], ["--root", "r", "--out-mib", "8"]])
+def test_a_way_back_too_narrow_for_a_part_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        gpu_run.main(given)
+    assert end.value.code == 2
+    assert "--root is needed" in (said := capsys.readouterr().err) or "allowed: 2 and 16 and up" in said
+
+
 def test_what_is_missing_is_said() -> None:
     good = {"torch": "2", "gpu": "G", "fluidsynth": "f", "soundfont": "s", "disk_gb": 60.0}
     assert gpu_run.lacks(good) == []

@@ -167,6 +167,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     chosen = parser.parse_args(given)
     if chosen.root is None and not chosen.budget:
         parser.error("--root is needed")
+    if chosen.out_files < 2 or chosen.out_mib < 16.0:
+        parser.error(f"--out-files {chosen.out_files} and --out-mib {chosen.out_mib}, allowed: 2 and 16 and up")
     return chosen
 
 
