@@ -213,7 +213,8 @@ def test_a_real_checkpoint_from_the_hub_to_a_loaded_model(hub: HubServer, tmp_pa
     source = save(make_musicgen(), tmp_path / "source")
     save_tokenizer(source)
     hub.add(Repository("facebook/toy", {path.name: path.read_bytes() for path in source.iterdir()}))
-    folder = pull("facebook/toy", tmp_path / "toy", precision="fp32", endpoint=hub.url, show=False)
+    folder = pull("facebook/toy", tmp_path / "toy", endpoint=hub.url, show=False)
     model = load_bundle(folder)
     assert (model.manifest.name, model.manifest.licence) == ("toy", "cc-by-nc-4.0")
+    assert model.manifest.decoder.precision == "int8"
     assert model.manifest.provenance["commit"] == hub.repositories["facebook/toy"].commit
