@@ -143,14 +143,14 @@ def test_the_stage_stops_resumes_and_leaves_encoder_and_quantiser_to_the_bit(
     state, path = quantised, tmp_path / "codec.pt"
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
     codes = {name: value.clone() for name, value in state.quantizer.state().items()}  # type: ignore[union-attr]
-    recipe = TrainConfig(adversarial_minutes=0.02, adversarial=SMALL, batch=2, crop_frames=16)
+    recipe = TrainConfig(adversarial_minutes=0.06, adversarial=SMALL, batch=2, crop_frames=16)
     ticks = iter([0.0, 0.1, 0.1, 0.1, 9.0])
     with pytest.raises(Stopped):
         run_stage(state, recipe, heard, heard, path, Deadline(1.0, clock=lambda: next(ticks)))  # type: ignore[arg-type]
     stopped = State.load(path)
     assert (stopped.stage, stopped.updates) == ("adversarial", 4)
     assert stopped.opponent is not None and stopped.opponent["updates"] == 4
-    assert 0 < stopped.elapsed_s < 1.2
+    assert 0 < stopped.elapsed_s < 3.6
     run_stage(stopped, recipe, heard, heard, path, Deadline(None))  # type: ignore[arg-type]
     finished = State.load(path)
     assert finished.updates == finished.opponent["updates"] > 4  # type: ignore[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from attacca.engine.codec import Codec  # noqa: E402
 from attacca.export.codec import export_codec  # noqa: E402
 from attacca.training import codec_report, tokenise  # noqa: E402
 from attacca.training.codec_data import Songs, load_audio  # noqa: E402
-from attacca.training.codec_model import CodecNet, tiny_config  # noqa: E402
+from attacca.training.codec_loss import Energy  # noqa: E402
+from attacca.training.codec_model import CodecNet, tiny_config, v1_config  # noqa: E402
 from attacca.training.codec_train import State, TrainConfig, evaluate, train_codec  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -195,3 +197,15 @@ def test_report_measures_in_place_and_draws(
     lags = range(-1600, 1601, 40)
     match = [float(np.dot(loud[3200:35200], np.roll(made, lag)[3200:35200])) for lag in lags]
     assert abs(lags[int(np.argmax(match))]) <= 160  # no delay is left
+
+
+def test_energy_is_blind_to_where_in_a_band_a_tone_stands_and_not_to_its_level() -> None:
+    config = v1_config()
+    energy = Energy(config, torch.device("cpu"))
+    silence = torch.full((1, 3, config.spectral.width), math.log(config.spectral.floor))
+    tone, moved, quiet = silence.clone(), silence.clone(), silence.clone()
+    tone[..., 200], moved[..., 201], quiet[..., 200] = -1.0, -1.0, -3.0
+    assert float(energy(tone, tone)) == 0.0
+    assert float(energy(tone, moved)) < 1e-6
+    # two nats in one of all bands of both sub-frames
+    assert float(energy(tone, quiet)) == pytest.approx(2.0 / (2 * energy._widths.shape[1]), rel=1e-3)

@@ -5,10 +5,14 @@ Used by training/codec_train.py in every stage, beside training/adversarial.py i
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from attacca.training.codec_model import CodecConfig, band_weights
+
 PAN_LOSS, FAR_NATS = 0.15, 3.0
+ENERGY_LOSS, _ENERGY_BANDS = 0.5, 24  # about one per critical band
 
 
 def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor, level_width: int) -> tuple[Tensor, Tensor]:
@@ -21,3 +25,30 @@ def spectral_loss(guess: Tensor, truth: Tensor, weights: Tensor, level_width: in
     if apart.shape[-1] > level_width:  # what stands far to one side has an uncertain pan: it counts only so much
         loss = loss + PAN_LOSS * apart[..., level_width:].clamp(max=FAR_NATS).mean()
     return loss, log_l1
+
+
+class Energy:
+    """L1 of the log energy in wide bands, in nats of amplitude.
+
+    Where codes leave open in which bin a tone stands, the L1 of single bins is least at their median: too quiet,
+    and a lone tone most of all. The energy of a critical band is what is heard of its level, wherever in it the
+    tone is.
+    """
+
+    def __init__(self, config: CodecConfig, device: torch.device) -> None:
+        spectral = config.spectral
+        self._shape = (spectral.sub_frames, spectral.num_bands)
+        self._floor = spectral.floor**2
+        share = np.cumsum(band_weights(config)[: spectral.num_bands].astype(np.float64))
+        group = np.minimum((_ENERGY_BANDS * share / share[-1]).astype(int), _ENERGY_BANDS - 1)
+        widths = np.zeros((spectral.num_bands, _ENERGY_BANDS), np.float32)
+        widths[np.arange(spectral.num_bands), group] = spectral.band_widths
+        self._widths = torch.from_numpy(widths[:, widths.any(axis=0)]).to(device)
+
+    def _log_energy(self, frames: Tensor) -> Tensor:
+        levels = frames[..., : self._shape[0] * self._shape[1]].unflatten(-1, self._shape).clamp(max=3.0)
+        return 0.5 * torch.log(torch.exp(2.0 * levels) @ self._widths + self._floor)
+
+    def __call__(self, guess: Tensor, truth: Tensor) -> Tensor:
+        """Frames [..., width] in nats -> scalar."""
+        return (self._log_energy(guess) - self._log_energy(truth)).abs().mean()

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from attacca.training.adversarial import AdversarialConfig, Opponent
 from attacca.training.codec_data import Songs
-from attacca.training.codec_loss import spectral_loss
+from attacca.training.codec_loss import ENERGY_LOSS, Energy, spectral_loss
 from attacca.training.codec_model import CodecConfig, CodecNet, band_weights, tiny_config, v1_config
 from attacca.training.gpu_crops import DeviceCrops
 from attacca.training.gpu_stop import EXIT_UNFINISHED, Deadline, Stopped
@@ -199,6 +199,7 @@ def run_stage(
     batches = train.crops(recipe.batch, recipe.crop_frames, np.random.default_rng([recipe.seed, state.updates]))
     torch.manual_seed(recipe.seed + state.updates)
     opponent, score = _opponent(state, recipe), None
+    energy = Energy(state.net.config, device) if state.quantizer is not None else None  # what quantising costs
     note_every = _NOTE_EVERY.get(device.type, 20)
     saved = last = time.monotonic()
     with Progress(*_columns(), refresh_per_second=1) as progress:
@@ -213,6 +214,8 @@ def run_stage(
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 guess = _forward(state, batch, noise)
             loss, log_l1 = spectral_loss(guess, batch, weights, level_width)
+            if energy is not None:
+                loss = loss + ENERGY_LOSS * energy(guess, batch)
             if opponent is not None:
                 opponent.learn(batch, guess)
                 added, score = opponent.against(batch, guess)

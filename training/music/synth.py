@@ -72,6 +72,7 @@ class _Synth:
             "synth.audio-groups": tracks,
             "synth.chorus.active": 0,
             "synth.reverb.active": 0,
+            "synth.midi-channels": 16 * -(-tracks // 16),  # its steps; tracks beyond them would be silent
             "synth.polyphony": 512,
             "synth.cpu-cores": 1,
             "synth.threadsafe-api": 0,
