@@ -224,10 +224,13 @@ class StepLane:
             "top_k": self.top_k,
         }
 
+    def _inputs_for(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        """Every input of a call of so many rows but the cache; the arrays stay where they are."""
+        return {name: array[:count] for name, array in self._rows.items()} | self._other_inputs()
+
     def _bind(self, count: int) -> Any:
         binding = self._session.io_binding()
-        inputs = {name: array[:count] for name, array in self._rows.items()} | self._other_inputs()
-        for name, array in inputs.items():
+        for name, array in self._inputs_for(count).items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         for name, array in (("tokens", self.tokens), ("logits", self.logits)):
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))

@@ -52,10 +52,10 @@ def build_step(
     [heads, hd, P] (scaled by hd ** -0.5), cross_value_L [heads, P, hd], cross_mask float32 [P] (0, very low where
     padded), key_B_L and value_B_L [1, heads, S, hd] for branch B and layer L. Outputs: tokens int64 [K] and logits
     float32 [K, V] of the first row (guided, before temperature), key_B_L.out and value_B_L.out (in place).
+    A melody checkpoint's graph has no cross inputs but `given` float32 [2, R, d], added to each branch's rows: its
+    conditions are rows before the first, whose tokens are all V + 1, which stands for nothing.
     `kv_scales` (key_L, value_L float32 [d], a channel's largest magnitude / 127) is needed for kv_bits 8.
     """
-    if not shape.cross:
-        raise ValueError("melody checkpoints put conditions before the tokens; this graph attends across")
     if (options.kv_bits == 8) != (kv_scales is not None):
         raise ValueError(f"kv_scales must be given for an 8-bit cache and only then (kv_bits {options.kv_bits})")
     return _StepWriter(weights, shape, options, kv_scales).write()
@@ -67,14 +67,7 @@ def build_prompt(weights: Weights, shape: MusicgenShape, options: MusicgenExport
     States of padded tokens count as zeros (`mask` float32 [P] of ones and zeros), as in transformers.
     """
     b, head_dim = GraphBuilder("attacca_prompt"), shape.dim // shape.heads
-    b.input("states", np.float32, ["tokens", shape.text_dim])
-    b.input("mask", np.float32, ["tokens"])
-    projected = "states"
-    if shape.projects_text:
-        plain = b.linear("states", "enc_to_dec_proj", weights["enc_to_dec_proj.weight"], _stored(options))
-        projected = b.node("Add", [plain, b.constant("enc_to_dec_bias", weights["enc_to_dec_proj.bias"])])
-    axis_1 = b.constant("axis_1", np.array([1], np.int64))
-    masked = b.node("Mul", [projected, b.node("Unsqueeze", ["mask", axis_1])])
+    masked = _masked_text(b, weights, shape, options)
     heads = b.constant("heads", np.array([0, shape.heads, head_dim], np.int64))
     scale = np.float32(head_dim**-0.5)
     for layer in range(shape.layers):
@@ -86,6 +79,39 @@ def build_prompt(weights: Weights, shape: MusicgenShape, options: MusicgenExport
             sizes: list[int | str] = [shape.heads, "tokens", head_dim]
             b.output(f"cross_{part}_{layer}", np.float32, [sizes[i] for i in (0, 2, 1)] if part == "key" else sizes)
     return b.model()
+
+
+def build_prefix(weights: Weights, shape: MusicgenShape, options: MusicgenExport) -> onnx.ModelProto:
+    """The prompt graph of a melody checkpoint: what stands before the tokens.
+
+    Inputs as build_prompt's and chroma float32 [C, 12]; output `prefix` float32 [2, C + P, d]: the melody's rows,
+    then the text's. The branch without a prompt has no melody (all of it pitch class 0) and zeros for the text.
+    """
+    b = GraphBuilder("attacca_prefix")
+    text = _masked_text(b, weights, shape, options)
+    b.input("chroma", np.float32, ["frames", shape.num_chroma])
+    none = b.constant("no_melody", np.eye(1, shape.num_chroma, dtype=np.float32))
+    blank = b.node("Add", [b.node("Sub", ["chroma", "chroma"]), none])
+    bias = b.constant("audio_enc_to_dec_bias", weights["audio_enc_to_dec_proj.bias"])
+    rows = []
+    for melody, words in (("chroma", text), (blank, b.node("Sub", [text, text]))):
+        plain = b.linear(melody, "audio_enc_to_dec_proj", weights["audio_enc_to_dec_proj.weight"], "fp32")
+        both = b.node("Concat", [b.node("Add", [plain, bias]), words], axis=0)
+        rows.append(b.node("Unsqueeze", [both, b.constant("axis_0", np.array([0], np.int64))]))
+    b.node("Concat", rows, axis=0, out="prefix")
+    b.output("prefix", np.float32, [BRANCHES, "rows", shape.dim])
+    return b.model()
+
+
+def _masked_text(b: GraphBuilder, weights: Weights, shape: MusicgenShape, options: MusicgenExport) -> str:
+    """The text's states at the decoder's size, padded ones as zeros; declares the inputs states and mask."""
+    b.input("states", np.float32, ["tokens", shape.text_dim])
+    b.input("mask", np.float32, ["tokens"])
+    projected = "states"
+    if shape.projects_text:
+        plain = b.linear("states", "enc_to_dec_proj", weights["enc_to_dec_proj.weight"], _stored(options))
+        projected = b.node("Add", [plain, b.constant("enc_to_dec_bias", weights["enc_to_dec_proj.bias"])])
+    return b.node("Mul", [projected, b.node("Unsqueeze", ["mask", b.constant("axis_1", np.array([1], np.int64))])])
 
 
 def _stored(options: MusicgenExport) -> str:
@@ -113,10 +139,11 @@ class _StepWriter:
         for layer in range(self.shape.layers):
             prefix = f"layers.{layer}."
             normed, residual = self._norm(residual, delta, f"{prefix}self_attn_layer_norm")
-            attended = self._linear(self._self_attention(normed, layer), f"{prefix}self_attn.out_proj.weight")
-            normed, residual = self._norm(residual, attended, f"{prefix}encoder_attn_layer_norm")
-            crossed = self._cross_attention(self._branches(normed)[0], layer)
-            delta = self.b.node("Concat", [crossed, silent], axis=0)
+            delta = self._linear(self._self_attention(normed, layer), f"{prefix}self_attn.out_proj.weight")
+            if self.shape.cross:
+                normed, residual = self._norm(residual, delta, f"{prefix}encoder_attn_layer_norm")
+                crossed = self._cross_attention(self._branches(normed)[0], layer)
+                delta = self.b.node("Concat", [crossed, silent], axis=0)
             normed, residual = self._norm(residual, delta, f"{prefix}final_layer_norm")
             delta = self._feed_forward(normed, prefix)
         hidden, _ = self._norm(residual, delta, "layer_norm")
@@ -133,8 +160,11 @@ class _StepWriter:
         b.input("temperature", np.float32, [1])
         b.input("guidance", np.float32, [1])
         b.input("top_k", np.int64, [1])
-        b.input("cross_mask", np.float32, ["tokens"])
-        for layer in range(s.layers):
+        if s.cross:
+            b.input("cross_mask", np.float32, ["tokens"])
+        else:
+            b.input("given", np.float32, [BRANCHES, "rows", s.dim])
+        for layer in range(s.layers if s.cross else 0):
             b.input(f"cross_key_{layer}", np.float32, [s.heads, self.head_dim, "tokens"])
             b.input(f"cross_value_{layer}", np.float32, [s.heads, "tokens", self.head_dim])
         for name in cache_names(BRANCHES, s.layers):
@@ -150,9 +180,11 @@ class _StepWriter:
     def _embed(self) -> tuple[str, str]:
         """Rows of both branches, [2, R, d], which enter alike; and zeros [1, R, d] for the one without a prompt."""
         b, s, half = self.b, self.shape, self.options.precision != "fp32"
-        tables = np.concatenate([self.weights[f"embed_tokens.{k}.weight"] for k in range(s.num_codebooks)])
+        nothing = np.zeros((0 if s.cross else 1, s.dim), np.float32)
+        names = [f"embed_tokens.{k}.weight" for k in range(s.num_codebooks)]
+        tables = np.concatenate([part for name in names for part in (self.weights[name], nothing)])
         table = b.constant("embed_tokens", tables.astype(np.float16 if half else np.float32))
-        offsets = np.arange(s.num_codebooks, dtype=np.int64) * (s.codebook_size + 1)
+        offsets = np.arange(s.num_codebooks, dtype=np.int64) * (len(tables) // s.num_codebooks)
         places = b.node("Add", ["stack", b.constant("codebook_offsets", offsets)])
         rows = b.node("Gather", [table, places], axis=0)
         if half:
@@ -160,6 +192,8 @@ class _StepWriter:
         summed = b.node("ReduceSum", [rows, b.constant("axis_1", np.array([1], np.int64))], keepdims=0)
         placed = b.node("Add", [summed, "position"])
         branch = b.node("Unsqueeze", [placed, b.constant("axis_0", np.array([0], np.int64))])
+        if not s.cross:
+            return b.node("Add", [branch, "given"]), ""
         return b.node("Concat", [branch, branch], axis=0), b.node("Sub", [branch, branch])
 
     def _branches(self, x: str) -> list[str]:

@@ -13,8 +13,11 @@ from transformers import (
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyForConditionalGeneration,
     T5Config,
 )
+from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
 
 WORDS = ("slow", "jazz", "trio", "loud", "drums", "techno", "piano")
 CODES, TEXT_DIM, VOCABULARY = 64, 48, 96
@@ -41,7 +44,9 @@ def codec_config() -> EncodecConfig:
     )
 
 
-def make_musicgen(*, channels: int = 1, seed: int = 0, **decoder: Any) -> MusicgenForConditionalGeneration:
+def make_musicgen(
+    *, channels: int = 1, seed: int = 0, text: T5Config | None = None, **decoder: Any
+) -> MusicgenForConditionalGeneration:
     """A model whose every part moves its logits: head size 64 as published, everything else small."""
     sizes = {
         "vocab_size": CODES,
@@ -57,7 +62,9 @@ def make_musicgen(*, channels: int = 1, seed: int = 0, **decoder: Any) -> Musicg
         "bos_token_id": CODES,
     }
     config = MusicgenConfig(
-        text_encoder=text_config(), audio_encoder=codec_config(), decoder=MusicgenDecoderConfig(**(sizes | decoder))
+        text_encoder=text or text_config(),
+        audio_encoder=codec_config(),
+        decoder=MusicgenDecoderConfig(**(sizes | decoder)),
     )
     torch.manual_seed(seed)  # of the codec's weights
     model = MusicgenForConditionalGeneration(config).eval()
@@ -67,6 +74,39 @@ def make_musicgen(*, channels: int = 1, seed: int = 0, **decoder: Any) -> Musicg
     generator = torch.Generator().manual_seed(seed + 3)
     for layer in model.audio_encoder.quantizer.layers:  # zeros as transformers makes them
         layer.codebook.embed.copy_(0.05 * torch.randn(layer.codebook.embed.shape, generator=generator))
+    model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
+    model.generation_config.pad_token_id = config.decoder.pad_token_id
+    model.generation_config.bos_token_id = config.decoder.bos_token_id
+    return model
+
+
+def make_melody(*, channels: int = 1, seed: int = 0, chroma_length: int = 11) -> Any:
+    """A melody model of the same sizes; chroma rows are few, so that the prefix is longer than one prefill."""
+    sizes = {
+        "vocab_size": CODES,
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "ffn_dim": 256,
+    }
+    sizes |= {
+        "num_codebooks": 4 * channels,
+        "audio_channels": channels,
+        "pad_token_id": CODES,
+        "bos_token_id": CODES,
+    }
+    config = MusicgenMelodyConfig(
+        text_encoder=text_config(),
+        audio_encoder=codec_config(),
+        decoder=MusicgenMelodyDecoderConfig(**sizes),
+        chroma_length=chroma_length,
+    )
+    torch.manual_seed(seed)
+    model = MusicgenMelodyForConditionalGeneration(config).eval()
+    for i, part in enumerate(
+        (model.decoder, model.text_encoder, model.enc_to_dec_proj, model.audio_enc_to_dec_proj)
+    ):
+        scatter(part, seed + i)
     model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
     model.generation_config.pad_token_id = config.decoder.pad_token_id
     model.generation_config.bos_token_id = config.decoder.bos_token_id

@@ -1,0 +1,144 @@
+"""MusicGen's melody models as a Generator: what they are told stands as rows before the first frame.
+
+Beside engine/musicgen.py. Melody (chroma) and text are a prefix of the sequence, so a stream follows what it was
+told when it began; another prompt counts when a stream begins anew. Copet et al. 2023, section 2.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .decoder import DecoderState, PatternDecoder
+from .generator import ConditionSource, Sampling
+from .manifest import Manifest
+from .musicgen import PromptBox
+from .pattern import Pattern
+from .prompted import Prompt, PromptedLane, PromptedRuntime, PromptedShape
+from .runtime import BRANCHES, PREFILL_ROWS, Floats, Ints, StepShape
+from .schedule import Schedule
+
+PREFIX = "prefix"  # the one value of a melody model's prompt: float32 [2, rows, d]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelodyShape(PromptedShape):
+    """Sizes of a step graph whose conditions stand before the tokens."""
+
+    def prompt_outputs(self) -> dict[str, list[Any]]:
+        """What the prompt graph makes."""
+        return {PREFIX: [BRANCHES, None, self.dim]}
+
+    def prompt_inputs(self) -> dict[str, tuple[str, list[Any]]]:
+        """What a step is given of it, row by row."""
+        return {"given": ("tensor(float)", [BRANCHES, None, self.dim])}
+
+
+class MelodyRuntime(PromptedRuntime):
+    """The loaded graph. Thread-safe: it holds no stream's state."""
+
+    def lane(self) -> MelodyLane:
+        """Buffers and an empty cache for one stream."""
+        return MelodyLane(self)
+
+    def _shape_of(self, manifest: Manifest) -> MelodyShape:
+        plain = StepShape.of(manifest)
+        return MelodyShape(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+
+class MelodyLane(PromptedLane):
+    """A lane whose positions count from the prefix's first row; `prefix` rows are run before any other."""
+
+    def __init__(self, runtime: MelodyRuntime) -> None:
+        self._given: dict[int, Floats] = {}
+        super().__init__(runtime)
+        self._nothing = runtime.shape.codebook_size + 1  # the token that stands for none
+        self.prefix_rows = 0
+
+    def lay(self, prefix: Floats) -> None:
+        """Run the rows of a prefix [2, P, d] into the empty cache and keep them."""
+        self.prefix_rows = prefix.shape[1]
+        start = 0
+        while start < self.prefix_rows:
+            count = min(PREFILL_ROWS, self.cache.room(start), self.prefix_rows - start)
+            stack = np.full((count, self._rows["stack"].shape[1]), self._nothing, np.int64)
+            timestep = np.arange(start, start + count) - self.prefix_rows
+            given = self._given_rows(max(count, 2))
+            given[:, :count] = prefix[:, start : start + count]
+            self.run(stack, np.zeros(count, np.int64), timestep, np.zeros((count, 0), np.float32), slot=start)
+            given[:] = 0.0
+            self.cache.keep(timestep.tolist())
+            start += count
+
+    def _given_rows(self, count: int) -> Floats:
+        return self._given.setdefault(
+            count, np.zeros((BRANCHES, count, self._rows["position"].shape[1]), np.float32)
+        )
+
+    def _fill(self, count: int, stack: Ints, level: Ints, timestep: Ints, cond: Floats) -> None:
+        super()._fill(count, stack, level, timestep + self.prefix_rows, cond)
+
+    def _inputs_for(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        return {**super()._inputs_for(count), "given": self._given_rows(count)}
+
+
+@dataclass(frozen=True, eq=False)
+class MelodyState:
+    """A snapshot of a MelodyDecoder; never changed after it was taken."""
+
+    decoder: DecoderState
+    prefix_rows: int
+
+
+class MelodyDecoder(PatternDecoder):
+    """A PatternDecoder that begins with what it is told. Not thread-safe; decode thread."""
+
+    def __init__(self, runtime: MelodyRuntime, pattern: Pattern, box: PromptBox) -> None:
+        super().__init__(runtime, pattern)
+        self._box = box
+
+    def fork(self) -> Self:
+        """An independent copy with the same state; weights and prompt are shared."""
+        assert isinstance(self._runtime, MelodyRuntime)
+        other = type(self)(self._runtime, self._pattern, self._box)
+        other.restore(self.snapshot())
+        return other
+
+    def snapshot(self) -> Any:
+        """The whole state; `restore` of it continues to the bit."""
+        return MelodyState(super().snapshot(), self._melody_lane.prefix_rows)
+
+    def restore(self, state: object) -> None:
+        """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
+        if not isinstance(state, MelodyState):
+            raise TypeError(f"state is a {type(state).__name__}, allowed: a MelodyDecoder's snapshot")
+        super().restore(state.decoder)
+        self._melody_lane.prefix_rows = state.prefix_rows
+
+    @property
+    def _melody_lane(self) -> MelodyLane:
+        assert isinstance(self._lane, MelodyLane)
+        return self._lane
+
+    def _step(
+        self, schedule: Schedule, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]
+    ) -> None:
+        self._begin()
+        super()._step(schedule, source, sampling, fetched)
+
+    def _prefill(self, timesteps: list[int]) -> None:
+        if timesteps:
+            self._begin()
+        super()._prefill(timesteps)
+
+    def _begin(self) -> None:
+        if self._cache.count == 0:
+            self._melody_lane.lay(self._box.prompt.values[PREFIX])
+
+
+def melody_prompt(prefix: Floats, text: str = "") -> Prompt:
+    """A prompt of a melody model."""
+    return Prompt({PREFIX: prefix}, text)
