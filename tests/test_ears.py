@@ -56,6 +56,17 @@ def test_ears_without_torch_hear_what_torch_hears(tmp_path: Path) -> None:
     np.testing.assert_allclose(heard.styles.sum(axis=1), 1.0)
 
 
+def test_ears_begin_as_others_but_for_the_styles() -> None:
+    torch.manual_seed(2)
+    other, model = embedding.Embedding(styles=3, players=4), embedding.Embedding(styles=5, players=4)
+    before = model.heads["style"].weight.detach().clone()
+    model.begin_as(other.ears({}))
+    assert torch.equal(model.heads["style"].weight, before)
+    mels = torch.randn(2, 250, 80) - 2.0
+    assert torch.equal(model(mels), other(mels))
+    assert torch.equal(model.heads["players"].weight, other.heads["players"].weight)
+
+
 def song() -> Rendered:
     """Four tones as stems: all keys are down all the time, but the second stem is silent in the second half."""
     frames = SECONDS * 50
