@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from attacca.engine.encodec import DECODER, ENCODER, Encodec
-from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, write_encodec
+from attacca.export.encodec import BLOCK_FRAMES, DECODER_FILE, ENCODER_FILE, write_encodec
 from attacca.export.encodec_checkpoint import random_checkpoint
 from attacca.export.encodec_plan import EncodecConfig
 
@@ -24,7 +24,7 @@ from attacca.export.encodec_plan import EncodecConfig
 def main(
     threads: Annotated[int, typer.Option(min=1, help="threads of a session")] = 1,
     seconds: Annotated[float, typer.Option(min=0.5, help="of audio, after a warm-up")] = 5.0,
-    block_frames: Annotated[int, typer.Option(min=1, max=64, help="frames of a call")] = 4,
+    block_frames: Annotated[int, typer.Option(min=1, max=64, help="frames of a call")] = BLOCK_FRAMES,
     chunk_frames: Annotated[int, typer.Option(min=1, max=256, help="frames of a push")] = 8,
     filters: Annotated[int, typer.Option(min=1, help="64 as published")] = 64,
     channels: Annotated[int, typer.Option(min=1, max=2, help="audio channels")] = 1,

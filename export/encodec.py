@@ -16,7 +16,7 @@ from attacca.export.encodec_checkpoint import EncodecCheckpoint, read_encodec
 from attacca.export.encodec_graph import Network, Stream
 from attacca.export.encodec_plan import decoder_layers, encoder_layers
 
-BLOCK_FRAMES = 4
+BLOCK_FRAMES = 8  # reading the weights is what costs: eight frames take little longer than four
 ENCODER_FILE = "encodec_encoder.onnx"
 DECODER_FILE = "encodec_decoder.onnx"
 
@@ -35,10 +35,10 @@ def encoder_graph(
     graph, config = build.graph, checkpoint.config
     samples = graph.input("samples", np.float32, [audio_channels, block_frames * config.hop_samples])
     end = graph.input("end", np.int64, [1])
-    x = graph.node("Unsqueeze", [samples, build.number(1)])
+    x = graph.node("Unsqueeze", [samples, build.number(2)])
     stream = build.run(Stream(value=x, channels=1, rate=config.hop_samples, delay=0, length=end),
                        encoder_layers(config))  # fmt: skip
-    residual = graph.node("Transpose", [stream.value], perm=[2, 0, 1])  # [block, channels, hidden]
+    residual = graph.node("Transpose", [stream.value], perm=[1, 0, 2])  # [block, channels, hidden]
     codes = []
     for k in range(config.num_codebooks):
         book = checkpoint.weights[f"quantizer.layers.{k}.codebook.embed"]
@@ -79,9 +79,9 @@ def decoder_graph(
             axis=0,
         )
         latent = chosen if not latent else graph.node("Add", [latent, chosen])
-    x = graph.node("Transpose", [latent], perm=[1, 2, 0])
+    x = graph.node("Transpose", [latent], perm=[1, 0, 2])
     stream = build.run(Stream(value=x, channels=config.hidden, rate=1, delay=0, length=end), decoder_layers(config))
-    graph.node("Squeeze", [stream.value, build.number(1)], out="samples")
+    graph.node("Squeeze", [stream.value, build.number(2)], out="samples")
     graph.output("samples", np.float32, [audio_channels, block_frames * config.hop_samples])
     return graph.model(), stream.delay
 

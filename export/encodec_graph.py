@@ -4,23 +4,25 @@ The network's convolutions look both ways, so every layer runs a fixed number of
 must look ahead (derived from the layer, never assumed), and carries the samples that it will need again; the LSTMs
 carry (h, c). Every layer knows which positions of the whole stream it holds and lays the padding of the whole
 (reflected or zero) at its true beginning and end, so any cutting of the stream computes what the whole would.
+Values are [audio channels, samples, channels] and every convolution is a matrix product over joined taps: low rates
+have too few samples for an operator that vectorises along them, and a sample is moved in one piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attacca.export.encodec_checkpoint import EncodecCheckpoint
+from attacca.export.encodec_checkpoint import Array, EncodecCheckpoint
 from attacca.export.encodec_plan import Conv, Layer, Lstm, Residual
 from attacca.export.graph import GraphBuilder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A value [audio channels, channels, block * rate] whose first sample is at `frame * rate - delay`."""
+    """A value [audio channels, block * rate, channels] whose first sample is at `frame * rate - delay`."""
 
     value: str
     channels: int
@@ -74,8 +76,13 @@ class Network:
 
     # --- convolutions -------------------------------------------------------------------------------------------
 
-    def weight(self, name: str) -> str:
-        return self.graph.widened(name, self._weights[name], self._precision)
+    def product(self, x: str, name: str, weight: Array, bias: str) -> str:
+        """x [.., in] times weight [in, out], and the bias of the layer `name`."""
+        y = self.graph.node("MatMul", [x, self.graph.widened(f"{name}.weight", weight, self._precision)])
+        return self.graph.node("Add", [y, bias])
+
+    def bias(self, layer: Conv) -> str:
+        return self.graph.constant(f"{layer.name}.bias", self._weights[f"{layer.name}.bias"])
 
     def elu(self, x: str) -> str:
         """max(x, 0) + (exp(min(x, 0)) - 1): every element by itself, whatever its place in the block."""
@@ -85,16 +92,19 @@ class Network:
         below = graph.node("Exp", [graph.node("Min", [x, nothing])])
         return graph.node("Add", [graph.node("Max", [x, nothing]), graph.node("Sub", [below, unit])])
 
+    def part(self, x: str, start: int, end: int) -> str:
+        """Samples [start, end)."""
+        return self.graph.node("Slice", [x, self.number(start), self.number(end), self._one])
+
     def held(self, stream: Stream, history: int) -> str:
-        """[.., 1 + history + block * rate]: a zero, what was carried, the block; what is needed later goes on."""
+        """[.., 1 + history + block * rate, .]: a zero, what was carried, the block. The end of it is carried on."""
         graph = self.graph
-        shape = [stream.channels, history]
-        past, becomes = self.state(shape)
-        empty = graph.constant(f"empty_{stream.channels}", np.zeros((self.rows, stream.channels, 1), np.float32))
-        joined = graph.node("Concat", [empty, past, stream.value], axis=2)
+        past, becomes = self.state([history, stream.channels])
+        empty = graph.constant(f"empty_{stream.channels}", np.zeros((self.rows, 1, stream.channels), np.float32))
+        joined = graph.node("Concat", [empty, past, stream.value], axis=1)
         start = graph.node("Add", [graph.node("Mul", [self._count, self.number(stream.rate)]), self._one])
         end = graph.node("Add", [start, self.number(history)])
-        becomes(graph.node("Slice", [joined, start, end, self.number(2)]))
+        becomes(graph.node("Slice", [joined, start, end, self._one]))
         return joined
 
     def placed(self, stream: Stream, history: int, first: int, samples: int, layer: Conv | None) -> str:
@@ -151,52 +161,69 @@ class Network:
         spare = max(0, stride - 1 - (layer.pad_left - layer.pad_right)) if self._reflect else 0
         history = -stream.delay - first + spare
         joined = self.held(stream, history)
-        samples = (self.block * stream.rate // stride - 1) * stride + span
-        index = self.placed(stream, history, first, samples, layer if self._reflect else None)
-        x = graph.node("Gather", [joined, index], axis=2)
-        lag = delay * stride - stream.delay
-        start, end = 1 + history - lag, 1 + history - lag + self.block * stream.rate
-        late = graph.node("Slice", [joined, self.number(start), self.number(end), self.number(2)])
-        inputs = [self.elu(x) if layer.elu else x, self.weight(f"{layer.name}.weight"), self.bias(layer)]
-        y = graph.node("Conv", inputs, kernel_shape=[layer.kernel], strides=[stride], dilations=[layer.dilation])
-        made = Stream(value=y, channels=layer.outputs, rate=stream.rate // stride, delay=delay,
-                       length=self.divided(stream.length, stride))  # fmt: skip
-        return made, late
+        outputs = self.block * stream.rate // stride
+        index = self.placed(stream, history, first, (outputs - 1) * stride + span, layer if self._reflect else None)
+        x = graph.node("Gather", [joined, index], axis=1)
+        late = 1 + history - (delay * stride - stream.delay)
+        y = self.convolved(self.elu(x) if layer.elu else x, layer, outputs)
+        made = Stream(
+            value=y,
+            channels=layer.outputs,
+            rate=stream.rate // stride,
+            delay=delay,
+            length=self.divided(stream.length, stride),
+        )
+        return made, self.part(joined, late, late + self.block * stream.rate)
+
+    def convolved(self, x: str, layer: Conv, outputs: int) -> str:
+        """As many outputs of the samples that they need, no more."""
+        graph, weight = self.graph, self._weights[f"{layer.name}.weight"]  # [out, in, kernel]
+        if layer.outputs == 1:  # each tap's share of every sample first: nothing is copied for every tap
+            shares = graph.node("MatMul", [x, graph.widened(f"{layer.name}.weight", weight[0], self._precision)])
+            columns = graph.nodes("Split", [shares], layer.kernel, axis=2, num_outputs=layer.kernel)
+            y = self.bias(layer)
+            for tap, column in enumerate(columns):
+                y = graph.node("Add", [y, self.part(column, tap * layer.dilation, tap * layer.dilation + outputs)])
+            return y
+        if layer.stride == 1:
+            taps = [self.part(x, at, at + outputs) for at in range(0, layer.span, layer.dilation)]
+        else:  # the kernel is two steps long
+            steps = graph.node("Reshape", [x, self.number(self.rows, outputs + 1, layer.stride * layer.inputs)])
+            taps = [self.part(steps, 0, outputs), self.part(steps, 1, outputs + 1)]
+        flat = weight.transpose(2, 1, 0).reshape(-1, layer.outputs)
+        return self.product(graph.node("Concat", taps, axis=2), layer.name, flat, self.bias(layer))
 
     def pointwise(self, stream: Stream, layer: Conv) -> Stream:
         x = self.elu(stream.value) if layer.elu else stream.value
-        y = self.graph.node("Conv", [x, self.weight(f"{layer.name}.weight"), self.bias(layer)], kernel_shape=[1])
-        return Stream(value=y, channels=layer.outputs, rate=stream.rate, delay=stream.delay, length=stream.length)
-
-    def bias(self, layer: Conv) -> str:
-        return self.graph.constant(f"{layer.name}.bias", self._weights[f"{layer.name}.bias"])
+        y = self.product(x, layer.name, self._weights[f"{layer.name}.weight"][:, :, 0].T, self.bias(layer))
+        return replace(stream, value=y, channels=layer.outputs)
 
     def residual(self, stream: Stream, layer: Residual) -> Stream:
         inner, late = self.conv(stream, layer.first)
         made = self.pointwise(inner, layer.second)
         if layer.shortcut is not None:
-            beside = Stream(value=late, channels=stream.channels, rate=made.rate, delay=made.delay,
-                             length=made.length)  # fmt: skip
-            late = self.pointwise(beside, layer.shortcut).value
-        return Stream(value=self.graph.node("Add", [late, made.value]), channels=made.channels, rate=made.rate,
-                       delay=made.delay, length=made.length)  # fmt: skip
+            late = self.pointwise(replace(made, value=late, channels=stream.channels), layer.shortcut).value
+        return replace(made, value=self.graph.node("Add", [late, made.value]))
 
     def transposed(self, stream: Stream, layer: Conv) -> Stream:
-        graph, stride = self.graph, layer.stride
-        # Output o is made of the inputs from (o + pad_left - span + 1) / stride to (o + pad_left) / stride.
-        history = (layer.span - 1) // stride
-        delay = stream.delay * stride + layer.pad_left
-        joined = self.held(stream, history)
-        samples = history + self.block * stream.rate
-        x = graph.node(
-            "Gather", [joined, self.placed(stream, history, -stream.delay - history, samples, None)], axis=2
+        """Each input and the one before it make `stride` outputs."""
+        graph, stride, inputs = self.graph, layer.stride, self.block * stream.rate
+        joined = self.held(stream, 1)
+        x = graph.node("Gather", [joined, self.placed(stream, 1, -stream.delay - 1, inputs + 1, None)], axis=1)
+        x = self.elu(x) if layer.elu else x
+        taps = graph.node("Concat", [self.part(x, 1, inputs + 1), self.part(x, 0, inputs)], axis=2)
+        weight = self._weights[f"{layer.name}.weight"]  # [in, out, 2 * stride]
+        now, before = (weight[:, :, at : at + stride].transpose(0, 2, 1) for at in (0, stride))
+        weight = np.concatenate([now, before]).reshape(2 * layer.inputs, stride * layer.outputs)
+        bias = graph.constant(f"{layer.name}.bias", np.tile(self._weights[f"{layer.name}.bias"], stride))
+        y = self.product(taps, layer.name, weight, bias)
+        return Stream(
+            value=graph.node("Reshape", [y, self.number(self.rows, stride * inputs, layer.outputs)]),
+            channels=layer.outputs,
+            rate=stream.rate * stride,
+            delay=stream.delay * stride + layer.pad_left,  # what is trimmed was not made in the first place
+            length=graph.node("Mul", [stream.length, self.number(stride)]),
         )
-        inputs = [self.elu(x) if layer.elu else x, self.weight(f"{layer.name}.weight"), self.bias(layer)]
-        y = graph.node("ConvTranspose", inputs, kernel_shape=[layer.kernel], strides=[stride])
-        start, end = self.number(history * stride), self.number(samples * stride)
-        y = graph.node("Slice", [y, start, end, self.number(2)])
-        length = graph.node("Mul", [stream.length, self.number(stride)])
-        return Stream(value=y, channels=layer.outputs, rate=stream.rate * stride, delay=delay, length=length)
 
     # --- LSTM ---------------------------------------------------------------------------------------------------
 
@@ -208,10 +235,10 @@ class Network:
         for i in range(self.block):
             begun = graph.node("GreaterOrEqual", [graph.node("Add", [place, self.number(i)]), self._zero])
             live.append(graph.node("And", [begun, graph.node("Greater", [self._count, self.number(i)])]))
-        x = graph.node("Transpose", [stream.value], perm=[2, 0, 1])  # [block, rows, size]
+        x = graph.node("Transpose", [stream.value], perm=[1, 0, 2])  # [block, rows, size]
         for number in range(layer.layers):
             x = self.lstm_layer(x, layer, number, live)
-        y = graph.node("Add", [graph.node("Transpose", [x], perm=[1, 2, 0]), stream.value])
+        y = graph.node("Add", [graph.node("Transpose", [x], perm=[1, 0, 2]), stream.value])
         return Stream(value=y, channels=stream.channels, rate=stream.rate, delay=stream.delay, length=stream.length)
 
     def lstm_layer(self, x: str, layer: Lstm, number: int, live: list[str]) -> str:

@@ -59,6 +59,10 @@ class EncodecConfig:
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"EncodecConfig.{name} is {getattr(self, name)}, allowed: odd numbers")
         _ratios(self.ratios)
+        if self.num_filters < self.compress:
+            raise ValueError(
+                f"EncodecConfig.compress is {self.compress}, allowed: up to {self.num_filters} filters"
+            )
         if self.pad_mode not in PAD_MODES:
             raise ValueError(f"EncodecConfig.pad_mode is {self.pad_mode!r}, allowed: {', '.join(PAD_MODES)}")
 

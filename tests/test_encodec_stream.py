@@ -203,7 +203,7 @@ def test_graphs_that_do_not_fit_are_refused(folder: Path, section: dict[str, obj
     with pytest.raises(ValueError, match="has the inputs"):
         Encodec.load(swapped, section)
     with pytest.raises(ValueError, match="needed"):
-        Encodec.load(files(folder), section | {"block_frames": 8})
+        Encodec.load(files(folder), section | {"block_frames": 4})
     (tmp_path / ENCODER_FILE).write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a readable codec graph"):
         Encodec.load({ENCODER: tmp_path / ENCODER_FILE, DECODER: folder / DECODER_FILE}, section)
