@@ -39,7 +39,7 @@ $(VENV)/.plugin-ready: $(VENV)/.dev-ready
 
 $(VENV)/.train-ready: $(VENV)/.dev-ready
 	@echo "installing what training and export need (torch)"
-	@$(PIP) install -c requirements/train.txt -e '.[demo,dev,export,train]'
+	@$(PIP) install -c requirements/train.txt -e '.[demo,dev,export,train,musicgen,parity]'
 	@touch $@
 
 demo: $(VENV)/.demo-ready  ## set up and play: demo.wav, demo.png, demo.json (ARGS="--bpm 97 --meter 7/8")
