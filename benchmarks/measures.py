@@ -41,8 +41,8 @@ MEASURES = {
     "drift_ms_64_bars": (
         "drift over {drift_bars} bars, ms",
         "how far the median beat moves against the grid from the first 8 of so many bars to the last 8, either "
-        "way; steady tempo; the first songs with drums at the join; left out where an end has fewer than four "
-        "beats within 70 ms",
+        "way; steady tempo; the first songs with drums at the join (of the rows below the model the first); left "
+        "out where an end has fewer than four beats within 70 ms",
     ),
     "tempo_step_f1": (
         "tempo step F1, 70 ms",

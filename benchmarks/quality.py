@@ -76,11 +76,11 @@ FULL = Plan(
     songs=None,
     drift_songs=3,
     drift_bars=DRIFT_BARS,
-    step_songs=8,
-    switch_songs=12,
-    variation_songs=8,
+    step_songs=6,
+    switch_songs=10,
+    variation_songs=6,
 )
-APART = replace(FULL, songs=8, drift_songs=0, step_songs=0, switch_songs=4, variation_songs=0)
+APART = replace(FULL, songs=8, drift_songs=0, step_songs=0, switch_songs=2, variation_songs=0)
 QUICK = Plan(
     longest_s=_QUICK_S, songs=4, drift_songs=1, drift_bars=16, step_songs=1, switch_songs=2, variation_songs=1
 )

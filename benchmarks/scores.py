@@ -60,7 +60,7 @@ class Bench:
     guidance: float | None = None  # None: the bundle's own
     ears: Ears | None = None  # style and players are judged by them
     # These cost more than all else, so only so many songs have them.
-    drift_seeds: tuple[int, ...] = ()  # of the model; the other rows have all but the last, to spare time
+    drift_seeds: tuple[int, ...] = ()  # of the model; of the other rows the first, to spare time
     drift_bars: int = obedience.DRIFT_BARS
     step_songs: int = 0
     switch_songs: int = 0
@@ -142,8 +142,7 @@ def _score_real(bench: Bench, case: Case, other: Case, scores: SongScores) -> No
 
 
 def _score_drift(bench: Bench, case: Case, context: Codes, scores: SongScores) -> None:
-    only_model = len(bench.drift_seeds) > 1 and case.seed == bench.drift_seeds[-1]
-    for name in PLAYED[:1] if only_model else PLAYED:
+    for name in PLAYED if case.seed == bench.drift_seeds[0] else PLAYED[:1]:
         sampling, known = bench.played(name)
         drift = obedience.score_drift(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
         if drift is not None:
