@@ -20,6 +20,9 @@ def generate_command(
     audio_prompt: Annotated[
         Path | None, typer.Option("--audio-prompt", help="Sound that the piece begins with and goes on from.")
     ] = None,
+    melody: Annotated[
+        Path | None, typer.Option("--melody", help="Sound whose melody is followed, for models that read one.")
+    ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest code; nothing is drawn.")] = False,
     codes: Annotated[
         Path | None, typer.Option("--codes", help="Writes the raw codes, uint16 [codebooks, frames], as .npy.")
@@ -40,6 +43,6 @@ def generate_command(
     from attacca.bridge import generating
 
     options = generating.GenerateOptions(
-        frames=frames, text=text, audio_prompt=audio_prompt, greedy=greedy, codes=codes, wav=wav
+        frames=frames, text=text, audio_prompt=audio_prompt, melody=melody, greedy=greedy, codes=codes, wav=wav
     )
     generating.run(options, resolve(flags, file=context.obj.config).settings)

@@ -17,8 +17,10 @@ from attacca.bridge.config import Settings
 from attacca.bridge.continuing import progress_bar
 from attacca.bridge.loading import load_model, sampling_of
 from attacca.engine.bundle import Model, PromptedModel
+from attacca.engine.chroma import SAMPLE_RATE as CHROMA_RATE
+from attacca.engine.chroma import Floats, chroma_of
 from attacca.engine.generator import Codes
-from attacca.engine.piece import Piece, heard_codes, make_piece
+from attacca.engine.piece import Piece, heard_codes, make_piece, resampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class GenerateOptions:
     frames: int
     text: str | None = None
     audio_prompt: Path | None = None
+    melody: Path | None = None
     greedy: bool = False
     codes: Path | None = None
     wav: Path | None = None
@@ -51,9 +54,9 @@ def run(options: GenerateOptions, settings: Settings) -> Piece:
     if options.greedy:
         sampling = replace(sampling, temperature=0.0)
     if isinstance(model, PromptedModel):
-        model.tell(options.text or "")
-    elif options.text:
-        raise UserError(f"{model.manifest.name} reads no text; leave --text out")
+        model.tell(options.text or "", _chroma(options))
+    elif options.text or options.melody:
+        raise UserError(f"{model.manifest.name} reads no text and no melody; leave --text and --melody out")
     known = _known(model, options)
     began = time.perf_counter()
     with progress_bar("generating") as progress:
@@ -67,6 +70,13 @@ def run(options: GenerateOptions, settings: Settings) -> Piece:
     drawn = "greedy" if options.greedy else f"seed {sampling.seed}"
     print(f"{written}: {len(piece.codes)} frames, {length:.2f} s, in {seconds:.2f} s ({drawn})")
     return piece
+
+
+def _chroma(options: GenerateOptions) -> Floats | None:
+    if options.melody is None:
+        return None
+    audio, rate = read_audio(options.melody)
+    return chroma_of(resampled(audio.mean(axis=1, dtype=np.float32), rate, CHROMA_RATE))
 
 
 def _known(model: Model, options: GenerateOptions) -> Codes | None:

@@ -24,16 +24,18 @@ from .manifest import (
     DECODER_DATA_ROLE,
     DECODER_ROLE,
     MANIFEST_FILE,
+    MELODY,
     FileEntry,
     Manifest,
     ManifestError,
     manifest_pattern,
     read_manifest,
 )
+from .melody import MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
-from .runtime import StepRuntime
+from .runtime import Floats, StepRuntime
 from .text import TextEncoder
 
 MODELS_VARIABLE = "ATTACCA_MODELS"
@@ -68,18 +70,23 @@ class PromptedModel(Model):
     text: TextEncoder | None
     box: PromptBox
 
-    def generator(self) -> MusicgenDecoder:
-        """A fresh stream of the decoder, under the prompt as it is at any time."""
+    def generator(self) -> PatternDecoder:
+        """A fresh stream of the decoder, under the prompt as it is at any time; melody models: as it begins."""
+        if isinstance(self.runtime, MelodyRuntime):
+            return MelodyDecoder(self.runtime, self.pattern, self.box)
         return MusicgenDecoder(self.runtime, self.pattern, self.box)
 
-    def tell(self, text: str) -> None:
-        """All streams follow this text from their next step on; an empty one is none.
+    def tell(self, text: str, chroma: Floats | None = None) -> None:
+        """All streams follow this text from their next step on, and a melody [rows, 12]; an empty text is none.
 
-        ValueError if it is too long or the bundle reads no text. Any thread; takes as long as tens of steps.
+        ValueError if it is too long or not what the bundle reads. Any thread; takes as long as tens of steps.
         """
-        if self.text is None and text.strip():
+        if self.text is not None:
+            self.box.prompt = self.text.prompt(text, chroma)
+        elif text.strip() or chroma is not None:
             raise ValueError(f"{self.manifest.name} has no text encoder: it cannot be told {text[:40]!r}")
-        self.box.prompt = Prompt.silent(self.runtime.shape) if self.text is None else self.text.prompt(text)
+        else:
+            self.box.prompt = Prompt.silent(self.runtime.shape)
 
 
 def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Model:
@@ -103,10 +110,13 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> M
     parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
     if not manifest.decoder.prompted:
         return Model(runtime=StepRuntime(graph, manifest, threads=threads), **parts)
-    runtime = PromptedRuntime(graph, manifest, threads=threads)
+    kind = MelodyRuntime if manifest.decoder.kind == MELODY else PromptedRuntime
+    runtime = kind(graph, manifest, threads=threads)
     section = manifest.text
     text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
-    return PromptedModel(runtime=runtime, text=text, box=PromptBox(Prompt.silent(runtime.shape)), **parts)
+    model = PromptedModel(runtime=runtime, text=text, box=PromptBox(Prompt.silent(runtime.shape)), **parts)
+    model.tell("")
+    return model
 
 
 def load_codec(files: Mapping[str, Path], section: Mapping[str, object], *, threads: int = 1) -> Codec | Encodec:

@@ -21,8 +21,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 DECODER_ROLE = "decoder"
 DECODER_DATA_ROLE = "decoder_data"  # weights beside a graph that is too big for one file
 TEXT_ROLES = ("text_encoder", "prompt", "tokenizer")
-STACKED, MUSICGEN = "stacked", "musicgen"
-DECODER_KINDS = (STACKED, MUSICGEN)
+STACKED, MUSICGEN, MELODY = "stacked", "musicgen", "musicgen-melody"
+DECODER_KINDS = (STACKED, MUSICGEN, MELODY)
 PATTERNS = ("parallel", "delay", "flat", "stack", "stack-delay")
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 KV_BITS = (8, 32)
@@ -93,7 +93,7 @@ class DecoderSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Shape and storage of the decoder graph; dim = heads * head_dim.
 
     `kind` is "stacked" if left out: rotary positions, a vector of conditions per frame. "musicgen" has sinusoidal
-    positions and attends across to a prompt.
+    positions and attends across to a prompt; "musicgen-melody" has it as rows before the first frame.
     """
 
     layers: int
@@ -107,15 +107,16 @@ class DecoderSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def prompted(self) -> bool:
-        """Whether it attends to a prompt."""
-        return self.kind == MUSICGEN
+        """Whether it is told by a prompt what to play."""
+        return self.kind in (MUSICGEN, MELODY)
 
 
-class TextSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A text encoder whose states the decoder's prompt is made of."""
+class TextSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A text encoder whose states the decoder's prompt is made of; and the rows of its melody, 0 if it has none."""
 
     dim: int
     max_tokens: int = 256
+    melody_rows: int = 0
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,15 +247,23 @@ def _check_text(manifest: Manifest) -> None:
         _check_choice("decoder.kind", manifest.decoder.kind, DECODER_KINDS)
     if manifest.decoder.prompted and manifest.conditioning.width:
         raise ManifestError(
-            f"manifest conditioning.width is {manifest.conditioning.width}, allowed: 0 for {MUSICGEN!r}"
+            f"manifest conditioning.width is {manifest.conditioning.width}, "
+            f"allowed: 0 for {manifest.decoder.kind!r}"
         )
+    melody = manifest.decoder.kind == MELODY
     if manifest.text is msgspec.UNSET:
+        if melody:
+            raise ManifestError(f"manifest has no text encoder, needed where decoder.kind is {MELODY!r}")
         return
     if not manifest.decoder.prompted:
-        raise ManifestError(f"manifest has a text encoder, allowed where decoder.kind is {MUSICGEN!r} alone")
-    for field, value, high in (("dim", manifest.text.dim, 65536), ("max_tokens", manifest.text.max_tokens, 4096)):
-        if not 1 <= value <= high:
-            raise ManifestError(f"manifest text.{field} is {value}, allowed: 1..{high}")
+        raise ManifestError(
+            f"manifest has a text encoder, allowed where decoder.kind is {MUSICGEN!r} or {MELODY!r}"
+        )
+    text, rows = manifest.text, (1, 4096) if melody else (0, 0)
+    limits = {"dim": (1, 65536), "max_tokens": (1, 4096), "melody_rows": rows}
+    for field, (low, high) in limits.items():
+        if not low <= getattr(text, field) <= high:
+            raise ManifestError(f"manifest text.{field} is {getattr(text, field)}, allowed: {low}..{high}")
     lacking = [role for role in TEXT_ROLES if role not in manifest.files]
     if lacking:
         raise ManifestError(f"manifest files lacks {', '.join(lacking)}, which a text encoder needs")

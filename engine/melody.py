@@ -6,6 +6,7 @@ told when it began; another prompt counts when a stream begins anew. Copet et al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -31,6 +32,10 @@ class MelodyShape(PromptedShape):
     def prompt_outputs(self) -> dict[str, list[Any]]:
         """What the prompt graph makes."""
         return {PREFIX: [BRANCHES, None, self.dim]}
+
+    def prompt_of(self, found: Mapping[str, Floats], mask: Floats, text: str = "") -> Prompt:
+        """A prompt of the prompt graph's output; what is masked is zeros in it."""
+        return Prompt({PREFIX: found[PREFIX]}, text)
 
     def prompt_inputs(self) -> dict[str, tuple[str, list[Any]]]:
         """What a step is given of it, row by row."""
@@ -80,6 +85,11 @@ class MelodyLane(PromptedLane):
 
     def _fill(self, count: int, stack: Ints, level: Ints, timestep: Ints, cond: Floats) -> None:
         super()._fill(count, stack, level, timestep + self.prefix_rows, cond)
+
+    def _other_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        plain = super()._other_inputs()
+        del plain[PREFIX]  # goes in as rows
+        return plain
 
     def _inputs_for(self, count: int) -> dict[str, npt.NDArray[Any]]:
         return {**super()._inputs_for(count), "given": self._given_rows(count)}
@@ -137,8 +147,3 @@ class MelodyDecoder(PatternDecoder):
     def _begin(self) -> None:
         if self._cache.count == 0:
             self._melody_lane.lay(self._box.prompt.values[PREFIX])
-
-
-def melody_prompt(prefix: Floats, text: str = "") -> Prompt:
-    """A prompt of a melody model."""
-    return Prompt({PREFIX: prefix}, text)

@@ -50,12 +50,18 @@ def heard_codes(model: Model, audio: Pcm, sample_rate: int) -> Codes:
         raise ValueError(f"audio has shape {samples.shape}, allowed: finite samples, [n] or [n, channels]")
     codec = model.codec
     folded = fold(samples.reshape(len(samples), -1), codec.audio_channels)
-    if sample_rate != codec.sample_rate:
-        resampler = Resampler(sample_rate, codec.sample_rate, channels=codec.audio_channels)
-        folded = np.concatenate([resampler.push(folded), resampler.flush()])
+    folded = resampled(folded, sample_rate, codec.sample_rate)
     encoder: Any = codec.encoder()
     codes: Codes = encoder.push(folded)
     return np.concatenate([codes, encoder.flush()]) if hasattr(encoder, "flush") else codes
+
+
+def resampled(samples: Pcm, rate: int, to: int) -> Pcm:
+    """A whole recording [n] or [n, 2] at another rate."""
+    if rate == to:
+        return samples
+    resampler = Resampler(rate, to, channels=1 if samples.ndim == 1 else samples.shape[1])
+    return np.concatenate([resampler.push(samples), resampler.flush()])
 
 
 def make_piece(

@@ -35,12 +35,10 @@ class Prompt:
 
     @classmethod
     def silent(cls, shape: PromptedShape) -> Prompt:
-        """No prompt: one token of zeros, which attention makes nothing of."""
-        values = {
-            name: np.zeros([1 if size is None else size for size in sizes], np.float32)
-            for name, (_, sizes) in shape.prompt_inputs().items()
-        }
-        return cls(values)
+        """No prompt: one token or row of zeros, which attention across makes nothing of."""
+        outputs = shape.prompt_outputs().items()
+        zeros = {name: np.zeros([size or 1 for size in sizes], np.float32) for name, sizes in outputs}
+        return shape.prompt_of(zeros, np.ones(1, np.float32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +56,14 @@ class PromptedShape(StepShape):
             found[f"cross_key_{layer}"] = ("tensor(float)", [self.heads, self.head_dim, None])
             found[f"cross_value_{layer}"] = ("tensor(float)", [self.heads, None, self.head_dim])
         return found
+
+    def prompt_outputs(self) -> dict[str, list[Any]]:
+        """What the prompt graph makes: name -> shape; None for a dynamic size."""
+        return {name: sizes for name, (_, sizes) in self.prompt_inputs().items() if name != "cross_mask"}
+
+    def prompt_of(self, found: Mapping[str, Floats], mask: Floats, text: str = "") -> Prompt:
+        """A prompt of the prompt graph's outputs and its mask."""
+        return Prompt.of(found, mask, text)
 
     def inputs(self) -> dict[str, tuple[str, list[Any]]]:
         """Graph inputs: name -> (type, shape); None for a dynamic size."""

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from .chroma import PITCH_CLASSES, fitted, one_hot
 from .manifest import TEXT_ROLES, ManifestError, TextSection
 from .prompted import Prompt, PromptedShape
+from .runtime import Floats
 
 MAX_CHARACTERS = 4096
 _KEPT = 16
@@ -34,10 +36,12 @@ class TextEncoder:
         self._shape = shape
         self._tokenizer = _load_tokenizer(tokenizer)
         self._encoder = _session(encoder, threads, {"ids": [None]}, {"states": [None, section.dim]})
-        outputs = {name: sizes for name, (_, sizes) in shape.prompt_inputs().items() if name != "cross_mask"}
-        self._prompt = _session(prompt, threads, {"states": [None, section.dim], "mask": [None]}, outputs)
+        inputs: dict[str, list[Any]] = {"states": [None, section.dim], "mask": [None]}
+        if section.melody_rows:
+            inputs["chroma"] = [None, PITCH_CLASSES]
+        self._prompt = _session(prompt, threads, inputs, shape.prompt_outputs())
         self._names = [value.name for value in self._prompt.get_outputs()]
-        self._made: OrderedDict[str, Prompt] = OrderedDict()
+        self._made: OrderedDict[tuple[str, bytes], Prompt] = OrderedDict()
         self._lock = threading.Lock()
 
     def token_ids(self, text: str) -> list[int]:
@@ -49,28 +53,41 @@ class TextEncoder:
             raise ValueError(f"the text has {len(ids)} tokens, allowed: 1..{self._section.max_tokens}")
         return ids
 
-    def prompt(self, text: str) -> Prompt:
-        """The prompt of a text; nothing but spaces is no prompt. ValueError if it is too long. Any thread."""
-        if not text.strip():
+    def prompt(self, text: str, chroma: Floats | None = None) -> Prompt:
+        """The prompt of a text, and of a melody [rows, 12] where the model reads one; each made once.
+
+        Nothing but spaces is no text. ValueError if the text is too long or the model reads no melody. Any thread.
+        """
+        rows = self._section.melody_rows
+        if chroma is not None and not rows:
+            raise ValueError("this model reads no melody")
+        text = text if text.strip() else ""
+        if not text and not rows:
             return Prompt.silent(self._shape)
+        melody = fitted(one_hot(np.zeros(1, np.int64)) if chroma is None else chroma, rows) if rows else None
+        key = text, b"" if melody is None else melody.tobytes()
         with self._lock:
-            if text in self._made:
-                self._made.move_to_end(text)
-                return self._made[text]
-            made = self._make(text)
-            self._made[text] = made
+            if key in self._made:
+                self._made.move_to_end(key)
+                return self._made[key]
+            made = self._make(text, melody)
+            self._made[key] = made
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
             return made
 
-    def _make(self, text: str) -> Prompt:
-        ids = np.array(self.token_ids(text), np.int64)
-        (states,) = self._encoder.run(["states"], {"ids": ids})
-        mask = np.ones(len(ids), np.float32)
-        found = self._prompt.run(self._names, {"states": states, "mask": mask})
+    def _make(self, text: str, melody: Floats | None) -> Prompt:
+        if text:
+            ids = np.array(self.token_ids(text), np.int64)
+            (states,) = self._encoder.run(["states"], {"ids": ids})
+            mask = np.ones(len(ids), np.float32)
+        else:
+            states, mask = np.zeros((1, self._section.dim), np.float32), np.zeros(1, np.float32)
+        given = {"states": states, "mask": mask} | ({} if melody is None else {"chroma": melody})
+        found = self._prompt.run(self._names, given)
         if not all(np.isfinite(value).all() for value in found):
             raise FloatingPointError(f"the text encoder's values of {text[:40]!r} are not finite")
-        return Prompt.of(dict(zip(self._names, found, strict=True)), mask, text)
+        return self._shape.prompt_of(dict(zip(self._names, found, strict=True)), mask, text)
 
 
 def _load_tokenizer(path: Path) -> Any:

@@ -6,9 +6,9 @@ torch where the weights are safetensors. They stay under their authors' licence,
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from attacca.engine.generator import Conditions, Sampling
 from attacca.engine.manifest import (
     DECODER_DATA_ROLE,
     DECODER_ROLE,
+    MELODY,
     MUSICGEN,
     ConditioningSection,
     DecoderSection,
@@ -30,6 +31,7 @@ from attacca.engine.manifest import (
     SamplingDefaults,
     TextSection,
 )
+from attacca.engine.melody import MelodyDecoder, MelodyRuntime
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
@@ -38,13 +40,14 @@ from attacca.export.calibrate import cache_scales
 from attacca.export.encodec import DECODER_FILE as CODEC_DECODER_FILE
 from attacca.export.encodec import ENCODER_FILE as CODEC_ENCODER_FILE
 from attacca.export.encodec import export_encodec
-from attacca.export.musicgen import MusicgenExport, Weights, build_prompt, build_step
+from attacca.export.musicgen import MusicgenExport, Weights, build_prefix, build_prompt, build_step
 from attacca.export.musicgen_checkpoint import MusicgenCheckpoint, MusicgenShape, read_musicgen
 from attacca.export.t5 import T5Shape, save_t5
 from attacca.export.tensors import CheckpointError, read_config, read_tensors
 
 LICENCE = "CC-BY-NC-4.0"  # of the weights that Meta publishes
 WINDOW_FRAMES = 1536  # the 30 s that the published models see, and the pattern's lag
+MELODY_ROWS = 235  # 30 s of chroma, where the configuration does not say
 SAMPLING = SamplingDefaults(temperature=1.0, top_k=250, guidance=3.0)
 DECODER_FILE, DECODER_DATA_FILE = "decoder.onnx", "decoder.onnx.data"
 TEXT_FILE, PROMPT_FILE, TOKENIZER_FILE = "text_encoder.onnx", "prompt.onnx", "tokenizer.json"
@@ -52,7 +55,7 @@ MAX_SINGLE_BYTES = 1 << 30  # of a graph with its weights in it; protobuf takes 
 _CALIBRATION_FRAMES = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """What to make of a checkpoint. fp32 gives the tokens that the original gives; int8 and int4 are faster."""
 
@@ -73,12 +76,11 @@ def convert_musicgen(source: Path, out: Path, options: ConvertOptions | None = N
     options = options or ConvertOptions()
     checkpoint = read_musicgen(source)
     shape = checkpoint.shape
-    if not shape.cross:
-        raise CheckpointError(
-            f"{source} is a melody checkpoint, which puts conditions before the tokens: not supported"
-        )
     out.mkdir(parents=True, exist_ok=True)
     files, text = _write_text(checkpoint, source, out, options)
+    if text is not None:  # a melody's rows and a text's stand in the window too
+        beyond = text.melody_rows and text.melody_rows + text.max_tokens
+        options = dataclasses.replace(options, window_frames=options.window_frames + beyond)
     codec = export_encodec(source, out, audio_channels=shape.audio_channels)
     if (codec["num_codebooks"], codec["codebook_size"]) != (shape.num_codebooks, shape.codebook_size):
         raise CheckpointError(
@@ -87,7 +89,7 @@ def convert_musicgen(source: Path, out: Path, options: ConvertOptions | None = N
         )
     fields = _manifest_fields(source, checkpoint, codec, text, options)
     scales = _calibrate(checkpoint, fields, options) if options.kv_bits == 8 else None
-    files |= _write_step(out, checkpoint.decoder, shape, options, scales)
+    files |= write_step(out, checkpoint.decoder, shape, options, scales)
     files |= {"codec_encoder": CODEC_ENCODER_FILE, "codec_decoder": CODEC_DECODER_FILE}
     return write_bundle(out, fields, files)
 
@@ -102,6 +104,8 @@ def _write_text(
     else:
         tensors, config = checkpoint.text_encoder, dict(checkpoint.config.get("text_encoder", {}))
     if not len(tensors):
+        if not checkpoint.shape.cross:
+            raise CheckpointError(f"{source} is a melody checkpoint without a text encoder: name a T5 folder")
         return {}, None
     if not (folder / TOKENIZER_FILE).is_file():
         raise CheckpointError(f"{folder} has no {TOKENIZER_FILE}, without which no text can be read")
@@ -114,11 +118,13 @@ def _write_text(
     # A prompt is made once and its errors stay: halves at the least, however coarse the decoder is.
     precision = "fp32" if options.precision == "fp32" else "fp16"
     save_t5(out / TEXT_FILE, tensors, shape, precision=precision)
-    prompt = build_prompt(checkpoint.decoder, checkpoint.shape, options.export())
+    build = build_prompt if checkpoint.shape.cross else build_prefix
+    prompt = build(checkpoint.decoder, checkpoint.shape, options.export())
     (out / PROMPT_FILE).write_bytes(prompt.SerializeToString(deterministic=True))
     shutil.copyfile(folder / TOKENIZER_FILE, out / TOKENIZER_FILE)
     files = {"text_encoder": TEXT_FILE, "prompt": PROMPT_FILE, "tokenizer": TOKENIZER_FILE}
-    return files, TextSection(dim=shape.d_model)
+    rows = 0 if checkpoint.shape.cross else int(checkpoint.config.get("chroma_length", MELODY_ROWS))
+    return files, TextSection(dim=shape.d_model, melody_rows=rows)
 
 
 def _manifest_fields(
@@ -148,7 +154,7 @@ def _manifest_fields(
             dim=shape.dim,
             precision=options.precision,
             kv_bits=options.kv_bits,
-            kind=MUSICGEN,
+            kind=MUSICGEN if shape.cross else MELODY,
         ),
         "codec": codec,
         "text": UNSET if text is None else text,
@@ -157,9 +163,10 @@ def _manifest_fields(
     }
 
 
-def _write_step(
+def write_step(
     out: Path, weights: Weights, shape: MusicgenShape, options: ConvertOptions, scales: Weights | None
 ) -> dict[str, str]:
+    """Write the step graph into `out`, its weights beside it where they are many; the files by role."""
     graph = build_step(weights, shape, options.export(), scales)
     if sum(len(tensor.raw_data) for tensor in graph.graph.initializer) <= MAX_SINGLE_BYTES:
         (out / DECODER_FILE).write_bytes(graph.SerializeToString(deterministic=True))
@@ -176,14 +183,17 @@ class _NoConditions:
 
 def _calibrate(checkpoint: MusicgenCheckpoint, fields: dict[str, Any], options: ConvertOptions) -> Weights:
     """Scales of an 8-bit cache, from what the model makes up by itself with a cache of floats."""
+    cross = checkpoint.shape.cross
     exact = build_step(checkpoint.decoder, checkpoint.shape, options.export(kv_bits=32))
     if sum(len(tensor.raw_data) for tensor in exact.graph.initializer) > MAX_SINGLE_BYTES:
         exact = build_step(checkpoint.decoder, checkpoint.shape, options.export(kv_bits=32, precision="int8"))
     section = replace(fields["decoder"], kv_bits=32)
     manifest = Manifest(format_version=1, files={}, **(fields | {"decoder": section}))
-    runtime = PromptedRuntime(exact.SerializeToString(), manifest)
+    runtime = (PromptedRuntime if cross else MelodyRuntime)(exact.SerializeToString(), manifest)
     pattern = make_pattern("delay", checkpoint.shape.num_codebooks, channels=checkpoint.shape.audio_channels)
-    decoder = MusicgenDecoder(runtime, pattern, PromptBox(Prompt.silent(runtime.shape)))
+    decoder = (MusicgenDecoder if cross else MelodyDecoder)(
+        runtime, pattern, PromptBox(Prompt.silent(runtime.shape))
+    )
     frames = min(_CALIBRATION_FRAMES, options.window_frames)
     decoder.plan(frames, _NoConditions(), Sampling(top_k=SAMPLING.top_k))
     return cache_scales(decoder, runtime.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,23 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("transformers")
 
-from musicgen_fixtures import generated_codes, make_melody, save  # noqa: E402
+import soundfile  # noqa: E402
+from musicgen_fixtures import generated_codes, make_melody, save, save_tokenizer  # noqa: E402
 from test_musicgen import GREEDY, NoConditions, manifest_of, random_codes, token_ids  # noqa: E402
+from transformers.audio_utils import chroma_filter_bank  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
+from attacca.bridge.cli import app  # noqa: E402
+from attacca.engine.bundle import load_bundle  # noqa: E402
+from attacca.engine.chroma import chroma_filters, chroma_of, one_hot  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
-from attacca.engine.melody import MelodyDecoder, MelodyRuntime, melody_prompt  # noqa: E402
+from attacca.engine.melody import MelodyDecoder, MelodyRuntime  # noqa: E402
 from attacca.engine.musicgen import PromptBox  # noqa: E402
 from attacca.engine.pattern import make_pattern  # noqa: E402
+from attacca.engine.piece import make_piece  # noqa: E402
 from attacca.engine.prompted import Prompt  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prefix, build_step  # noqa: E402
+from attacca.export.musicgen_bundle import ConvertOptions, convert_musicgen  # noqa: E402
 from attacca.export.musicgen_checkpoint import read_musicgen  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -46,7 +55,7 @@ class Exported:
         with torch.no_grad():
             states = self.torch.text_encoder(ids[None]).last_hidden_state[0].numpy()
         given = {"states": states, "mask": np.ones(len(states), np.float32), "chroma": chroma}
-        return melody_prompt(self.prefix.run(None, given)[0])
+        return Prompt({"prefix": self.prefix.run(None, given)[0]})
 
     def decoder(self, prompt: Prompt) -> MelodyDecoder:
         return MelodyDecoder(self.runtime, self.pattern, PromptBox(prompt))
@@ -112,3 +121,50 @@ def test_the_melody_counts(exported: Exported) -> None:
         decoder.plan(FRAMES, NoConditions(), GREEDY)
         found.append(decoder.read(0, FRAMES))
     assert not np.array_equal(*found)
+
+
+def test_chroma_equals_transformers() -> None:
+    """Their filters, and their frames as torch makes them; their extractor itself needs torchaudio."""
+    expected = chroma_filter_bank(num_frequency_bins=16384, num_chroma=12, sampling_rate=32000, tuning=0)
+    assert np.allclose(chroma_filters(), expected, rtol=0, atol=1e-9)
+    time_s = np.arange(70000) / 32000
+    notes = np.repeat([0, 4, 7, 9], 17500)
+    pcm = np.sin(2 * np.pi * np.cumsum(261.6256 * 2 ** (notes / 12)) / 32000).astype(np.float32) + 0.01 * time_s
+    window = torch.hann_window(16384)
+    spectrum = torch.stft(torch.from_numpy(pcm).float(), 16384, 4096, window=window, return_complex=True).abs() ** 2
+    strongest = torch.from_numpy(expected).float() @ spectrum
+    found = chroma_of(pcm.astype(np.float32))
+    assert np.array_equal(found.argmax(axis=1), strongest.argmax(dim=0).numpy())
+    assert (found.sum(axis=1) == 1).all() and set(found.argmax(axis=1)) == {0, 4, 7, 9}
+    assert len(chroma_of(np.ones(100, np.float32))) == 5
+    with pytest.raises(ValueError, match=r"allowed: 0\.\.11"):
+        one_hot(np.array([12]))
+
+
+def test_a_bundle_follows_text_and_melody(exported: Exported, tmp_path: Path) -> None:
+    source = save(exported.torch, tmp_path / "source")
+    tokenizer = save_tokenizer(source)
+    manifest = convert_musicgen(source, tmp_path / "bundle", ConvertOptions(window_frames=96))
+    assert manifest.decoder.kind == "musicgen-melody" and manifest.text.melody_rows == CHROMA_ROWS
+    model = load_bundle(tmp_path / "bundle")
+    ids = torch.tensor(tokenizer.encode("slow drums").ids)
+    for text, chroma in (("slow drums", random_chroma(1)), ("slow drums", None)):
+        model.tell(text, chroma)
+        piece = make_piece(model, frames=FRAMES, sampling=GREEDY)
+        decoder = exported.decoder(exported.prompt(ids, NO_MELODY if chroma is None else chroma))
+        decoder.end_at(FRAMES)
+        decoder.plan(FRAMES, NoConditions(), GREEDY)
+        assert np.array_equal(piece.codes, decoder.read(0, FRAMES))
+    soundfile.write(tmp_path / "hum.wav", np.sin(np.arange(9000) * 0.2), 8000)
+    flags = [
+        "generate",
+        "--model",
+        str(tmp_path / "bundle"),
+        "--frames",
+        "9",
+        "--melody",
+        str(tmp_path / "hum.wav"),
+    ]
+    result = CliRunner().invoke(app, [*flags, "--codes", str(tmp_path / "codes.npy")])
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "codes.npy").shape == (exported.runtime.shape.num_codebooks, 9)
