@@ -148,12 +148,20 @@ def test_a_part_that_fails_says_its_last_words(tmp_path: Path) -> None:
 def test_a_measurement_is_given_up_after_two_failures(tmp_path: Path) -> None:
     parts = [part(tmp_path, "score", "whole", optional=True), part(tmp_path, "after")]
     machine = Machine({"score": 5.0, "after": 1.0}, codes={"score": 1})
-    assert lease(tmp_path, parts, machine).run()
-    assert not (tmp_path / "score").exists()
+    assert not lease(tmp_path, parts, machine).run()
+    assert (tmp_path / "after").exists() and not (tmp_path / "score").exists()
     assert len(lease(tmp_path, parts, machine).unfinished()) == 1
     assert lease(tmp_path, parts, machine).run()
     assert lease(tmp_path, parts, machine).unfinished() == []
     assert machine.events.count("start score") == 2
+
+
+def test_a_measurement_without_time_keeps_nothing_else_from_beginning(tmp_path: Path) -> None:
+    parts = [part(tmp_path, "score", "whole", optional=True, beside=True, least_s=50.0), part(tmp_path, "train")]
+    machine = Machine({"score": 45.0, "train": 30.0})
+    assert not lease(tmp_path, parts, machine, limit_s=40.0).run()
+    assert machine.events == ["start train", "end train"]
+    assert lease(tmp_path, parts, machine, limit_s=60.0).run()
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
@@ -306,7 +314,7 @@ def test_every_command_of_the_plan_is_understood(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.train
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 def test_a_tiny_run_in_short_calls_ends_with_bundles_that_can_be_pulled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -315,9 +323,9 @@ def test_a_tiny_run_in_short_calls_ends_with_bundles_that_can_be_pulled(
     from attacca.engine.bundle import verify_bundle
 
     root, outs = tmp_path / "run", []
-    for turn in range(12):
+    for turn in range(9):
         outs.append(tmp_path / f"out{turn}")
-        limits = ["--limit-s", "150", "--out", str(outs[-1]), "--out-files", "3"]
+        limits = ["--limit-s", "120" if turn < 5 else "900", "--out", str(outs[-1]), "--out-files", "3"]
         code = gpu_run.main(["--root", str(root), "--tiny", *limits])
         assert code in (0, 75), capsys.readouterr().err
         if code == 0:

@@ -139,12 +139,15 @@ class Lease:
                     return False
                 if self.left_s < max(part.least_s, _SAVE_S + 1.0 if part.ends == STOPS else 0.0):
                     self.say(f"{part.name}: {self.left_s:.0f} s are left, it wants {part.least_s:.0f}: not begun")
+                    if part.optional:
+                        continue
                     return False
                 self._begin(part)
                 if not part.beside and not self._await(part.name):
                     return False
-            waited = [self._await(name) for name in list(self._running)]
-            return all(waited)
+            for name in list(self._running):
+                self._await(name)
+            return not self.unfinished()
         finally:
             for part, job, began in self._running.values():
                 job.stop()

@@ -1,8 +1,8 @@
 """What a lease of a GPU is spent on: the parts of the run, in order, with their commands and minutes.
 
 Read by training/gpu_run.py. Standard library only: it must start on a bare machine. Where the cores are free while
-the GPU works, they render songs or write tokens beside it; tokens depend on the encoder and the quantiser alone, so
-they are written while the codec's decoder still learns.
+the GPU works, they render songs, write tokens or score beside it; tokens depend on the encoder and the quantiser
+alone, so they are written while the codec's decoder still learns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Part:
     least_s: float = 10.0  # not begun with less time left
     beside: bool = False  # runs while the parts after it run, until one awaits it
     awaits: tuple[str, ...] = ()
-    optional: bool = False  # a measurement: given up after two failures
+    optional: bool = False  # a measurement: left for the next call if time is short, given up after two failures
     to_file: bool = False  # its output is the result
 
     def __post_init__(self) -> None:
@@ -168,24 +168,32 @@ def plan(root: Path, budget: Budget, *, cores: int, total: float = FULL_MINUTES)
             least_s=60.0,
         ),
     ]
-    for name, sizes, minutes in (("ostinato", budget.small, 4.8), ("ostinato-l", budget.large, 7.3)):
-        arguments = ("--data", str(data), "--codec", str(codec), "--run", str(root / name), *sizes)
-        parts.append(
-            Part(
-                name=name,
-                command=("-m", "attacca.training.gpu_decoder", *arguments),
-                result=root / name / "decoder.pt",
-                minutes=minutes * share,
-                ends=STOPS,
-                least_s=60.0,
-                awaits=("tokens",),
-            )
-        )
-    for name, minutes in (("ostinato", 0.4), ("ostinato-l", 0.8)):
-        parts.append(_export(root, name, minutes, budget))
-    for name, minutes in (("ostinato", 1.0), ("ostinato-l", 1.3)):
-        parts += _measures(root, name, minutes, budget)
-    return parts
+    small, large = "ostinato", "ostinato-l"
+    return [
+        *parts,
+        _decoder(root, small, 4.8 * share, budget.small),
+        _export(root, small, 0.4, budget),
+        _quality(root, small, 0.0, budget, least_s=240.0, beside=True),
+        _decoder(root, large, 7.3 * share, budget.large),
+        _export(root, large, 0.8, budget),
+        _speed(root, small),
+        _quality(root, large, 2.0, budget, least_s=180.0),
+        _speed(root, large),
+    ]
+
+
+def _decoder(root: Path, name: str, minutes: float, sizes: tuple[str, ...]) -> Part:
+    data, codec = str(root / "data"), str(root / "codec")
+    arguments = ("--data", data, "--codec", codec, "--run", str(root / name), *sizes)
+    return Part(
+        name=name,
+        command=("-m", "attacca.training.gpu_decoder", *arguments),
+        result=root / name / "decoder.pt",
+        minutes=minutes,
+        ends=STOPS,
+        least_s=60.0,
+        awaits=("tokens",),
+    )
 
 
 def _export(root: Path, name: str, minutes: float, budget: Budget) -> Part:
@@ -201,31 +209,37 @@ def _export(root: Path, name: str, minutes: float, budget: Budget) -> Part:
     )
 
 
-def _measures(root: Path, name: str, minutes: float, budget: Budget) -> list[Part]:
-    """Scorecard, and speed on this machine's processor."""
+def _quality(
+    root: Path, name: str, minutes: float, budget: Budget, *, least_s: float, beside: bool = False
+) -> Part:
+    """The scorecard, on this machine's processor; of the large model on two songs."""
     bundle, card = str(root / "bundles" / name), root / f"quality-{name}.json"
-    score = ("--bundle", bundle, "--json", str(card), "--threads", "4", *budget.quality)
-    speed = ("bench", "--quick", "--json", "--model", bundle)
-    return [
-        Part(
-            name=f"quality-{name}",
-            command=("-m", "benchmarks.quality", *score),
-            result=card,
-            minutes=minutes,
-            ends=WHOLE,
-            least_s=60.0 * minutes,
-            optional=True,
-        ),
-        Part(
-            name=f"speed-{name}",
-            command=("-m", "attacca.bridge.cli", *speed),
-            result=root / f"speed-{name}.json",
-            minutes=0.3,
-            ends=WHOLE,
-            optional=True,
-            to_file=True,
-        ),
-    ]
+    few = () if beside or "--seeds" in budget.quality else ("--seeds", "1000000-1000001")
+    score = ("--bundle", bundle, "--json", str(card), "--threads", "4" if beside else "8", *budget.quality, *few)
+    return Part(
+        name=f"quality-{name}",
+        command=("-m", "benchmarks.quality", *score),
+        result=card,
+        minutes=minutes,
+        ends=WHOLE,
+        least_s=least_s,
+        beside=beside,
+        optional=True,
+    )
+
+
+def _speed(root: Path, name: str) -> Part:
+    """Milliseconds of a step, RTF."""
+    bundle = str(root / "bundles" / name)
+    return Part(
+        name=f"speed-{name}",
+        command=("-m", "attacca.bridge.cli", "bench", "--quick", "--json", "--model", bundle),
+        result=root / f"speed-{name}.json",
+        minutes=0.3,
+        ends=WHOLE,
+        optional=True,
+        to_file=True,
+    )
 
 
 def table(parts: list[Part]) -> str:
