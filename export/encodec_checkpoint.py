@@ -141,8 +141,10 @@ def transformers_name(name: str) -> str:
 
 def _settings(text: str, path: Path) -> dict[str, object]:
     """The codec's part of an OmegaConf YAML; `${a.b}` stands for the value at a.b from the top."""
-    import yaml
-
+    try:
+        import yaml
+    except ImportError:
+        raise CheckpointError(f"{path}: reading its settings needs PyYAML") from None
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:

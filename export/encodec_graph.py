@@ -102,9 +102,9 @@ class Network:
         past, becomes = self.state([history, stream.channels])
         empty = graph.constant(f"empty_{stream.channels}", np.zeros((self.rows, 1, stream.channels), np.float32))
         joined = graph.node("Concat", [empty, past, stream.value], axis=1)
-        start = graph.node("Add", [graph.node("Mul", [self._count, self.number(stream.rate)]), self._one])
-        end = graph.node("Add", [start, self.number(history)])
-        becomes(graph.node("Slice", [joined, start, end, self._one]))
+        past_end = graph.node("Mul", [self._count, self.number(stream.rate)])
+        kept = graph.constant(f"kept_{history}", np.arange(1, 1 + history, dtype=np.int64))
+        becomes(graph.node("Gather", [joined, graph.node("Add", [past_end, kept])], axis=1))
         return joined
 
     def placed(self, stream: Stream, history: int, first: int, samples: int, layer: Conv | None) -> str:

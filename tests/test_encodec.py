@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("transformers")
 
 from encodec_fixtures import SMALL, make_model, their_codes, their_samples, their_ties  # noqa: E402
@@ -160,6 +160,20 @@ def test_encoding_in_pieces_is_encoding_at_once(
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Encodec]:
     return {n: load(SMALL, tmp_path_factory.mktemp(f"block{n}"), block_frames=n) for n in (1, 3, 4)}
+
+
+def test_shapes_are_static_and_nothing_branches(tmp_path: Path) -> None:
+    """What GPUs ask for: a graph that can be captured or built, with nothing decided on the way."""
+    load(SMALL, tmp_path, channels=2)
+    for name in (ENCODER_FILE, DECODER_FILE):
+        graph = onnx.shape_inference.infer_shapes(
+            onnx.load(tmp_path / name), check_type=True, strict_mode=True
+        ).graph
+        assert not {node.op_type for node in graph.node} & {"If", "Loop", "Scan", "NonZero", "LSTM"}
+        shapes = {value.name: value.type.tensor_type.shape for value in [*graph.value_info, *graph.output]}
+        made = [output for node in graph.node for output in node.output]
+        assert set(made) == set(shapes)
+        assert all(dim.HasField("dim_value") for shape in shapes.values() for dim in shape.dim)
 
 
 @pytest.mark.slow
