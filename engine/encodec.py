@@ -27,7 +27,7 @@ MAX_AMPLITUDE = 4.0
 ENCODER = "codec_encoder"
 DECODER = "codec_decoder"
 # The graphs only ask whether a position is near the beginning or the end: frames are told them as if no stream were
-# longer than these, which keeps their integers small for ever.
+# longer than these, which keeps their integers below 2**31 for ever (onnxruntime 1.31's Min of int64 fails above).
 _FAR_FRAMES = 1 << 10
 _ENDLESS_FRAMES = 1 << 14
 _LIMITS = {
