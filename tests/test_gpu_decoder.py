@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,20 @@ def test_the_command_stops_with_its_code_and_resumes(data: Path, tmp_path: Path)
     values = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert values["updates"] == 2
     assert values["recipe"]["learning_rate"] == scaled_rate(2, 64)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+    options = ["--size", "1x64", "--p", "1", "--codebook-size", str(SIZE), "--batch", "4", "--crop-frames", "28"]
+    options = ["-m", "attacca.training.gpu_decoder", "--data", str(data), *options, "--updates", "4", "--to"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    bits = []
+    for name, start in (("one", []), ("two", launch)):
+        subprocess.run([sys.executable, *start, *options, str(tmp_path / name)], check=True, capture_output=True)
+        values = torch.load(tmp_path / name / CHECKPOINT, weights_only=True)
+        assert values["updates"] == 4
+        bits.append(values["history"][-1]["bits"])
+    np.testing.assert_allclose(bits[0], bits[1], atol=0.02)
 
 
 def test_rates_follow_batch_and_width() -> None:

@@ -1,7 +1,7 @@
 """Decoder training on GPUs: large batches in micro-batches, several processes, and an end in time.
 
-`python -m attacca.training.gpu_decoder --data DATA --codec CODEC --run RUN --size 16x1024`, or under torchrun. In
-place of training/decoder_train.py's command where there is a GPU; the checkpoint is the same. Every process draws
+`python -m attacca.training.gpu_decoder --data DATA --codec CODEC --to RUN --size 16x1024`, or the same by `torchrun`.
+In place of training/decoder_train.py's command where there is a GPU; the checkpoint is the same. Every process draws
 the same batch and computes its share (training/own/distributed.py), in micro-batches that fit its memory
 (training/gpu_memory.py), in bfloat16.
 """
@@ -105,7 +105,10 @@ def _silent(text: str) -> None:
 
 def main(
     data: Annotated[Path, typer.Option(help="dataset folder with tokens/ and labels")],
-    run: Annotated[Path, typer.Option(help="run folder: checkpoint and log; a run that exists is resumed")],
+    run: Annotated[
+        Path,
+        typer.Option("--run", "--to", help="run folder, one that exists is resumed; torchrun wants --to"),
+    ],
     codec: Annotated[Path | None, typer.Option(help="codec run whose codewords tie the tokens together")] = None,
     size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "16x1024",
     codebook_size: Annotated[int, typer.Option(help="codes per codebook")] = 1024,
