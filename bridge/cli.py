@@ -30,6 +30,7 @@ from attacca.bridge.cli_options import (
     Publish,
     Seed,
     Temperature,
+    Text,
     Threads,
     TopK,
 )
@@ -157,6 +158,7 @@ def demo_command(
 def serve_command(
     context: typer.Context,
     model: Model = None,
+    text: Text = None,
     address: Address = None,
     publish: Publish = None,
     osc_port: OscPort = None,
@@ -200,6 +202,7 @@ def continue_command(
     ] = None,
     only: Annotated[bool, typer.Option("--only", help="Write the continuation without IN.")] = False,
     model: Model = None,
+    text: Text = None,
     threads: Threads = None,
     temperature: Temperature = None,
     top_k: TopK = None,
@@ -283,6 +286,7 @@ def config_command(
     model: Model = None,
     fake: Fake = None,
     threads: Threads = None,
+    text: Text = None,
     seed: Seed = None,
     temperature: Temperature = None,
     top_k: TopK = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attacca.bridge.cli_options import Guidance, Model, Seed, Temperature, Threads, TopK
+from attacca.bridge.cli_options import Guidance, Model, Seed, Temperature, Text, Threads, TopK
 from attacca.bridge.config import ROWS, resolve
 
 
@@ -16,7 +16,6 @@ def generate_command(
     frames: Annotated[
         int, typer.Option("--frames", "-n", min=1, help="Frames in all, the audio prompt's included.")
     ],
-    text: Annotated[str | None, typer.Option("--text", help="What to play, for models that read text.")] = None,
     audio_prompt: Annotated[
         Path | None, typer.Option("--audio-prompt", help="Sound that the piece begins with and goes on from.")
     ] = None,
@@ -29,6 +28,7 @@ def generate_command(
     ] = None,
     wav: Annotated[Path | None, typer.Option("--wav", help="Writes the sound.")] = None,
     model: Model = None,
+    text: Text = None,
     threads: Threads = None,
     seed: Seed = None,
     temperature: Temperature = None,
@@ -43,6 +43,6 @@ def generate_command(
     from attacca.bridge import generating
 
     options = generating.GenerateOptions(
-        frames=frames, text=text, audio_prompt=audio_prompt, melody=melody, greedy=greedy, codes=codes, wav=wav
+        frames=frames, audio_prompt=audio_prompt, melody=melody, greedy=greedy, codes=codes, wav=wav
     )
     generating.run(options, resolve(flags, file=context.obj.config).settings)

@@ -50,6 +50,7 @@ class Settings:
     model: str = _setting("ostinato", "Model bundle: a name (see `attacca models list`) or a directory.")
     fake: bool = _setting(False, "Use the fake backend: no weights, test tones in place of music.")
     threads: int = _setting(1, "Threads of each model.", low=1, high=64)
+    text: str | None = _setting(None, "What to play, in words, for models that read text.")
     seed: int | None = _setting(None, "Seed of a take; the same seed gives the same take.", low=0, high=2**53)
     temperature: float | None = _setting(
         None, "Sampling temperature; 0 is greedy. If not set, the model's own.", low=0.0, high=4.0

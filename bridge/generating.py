@@ -28,7 +28,6 @@ class GenerateOptions:
     """What `attacca generate` takes. `frames` counts those of the audio prompt too."""
 
     frames: int
-    text: str | None = None
     audio_prompt: Path | None = None
     melody: Path | None = None
     greedy: bool = False
@@ -53,10 +52,10 @@ def run(options: GenerateOptions, settings: Settings) -> Piece:
     sampling = sampling_of(settings)
     if options.greedy:
         sampling = replace(sampling, temperature=0.0)
-    if isinstance(model, PromptedModel):
-        model.tell(options.text or "", _chroma(options))
-    elif options.text or options.melody:
-        raise UserError(f"{model.manifest.name} reads no text and no melody; leave --text and --melody out")
+    if options.melody is not None:
+        if not isinstance(model, PromptedModel):
+            raise UserError(f"{model.manifest.name} reads no melody; leave --melody out")
+        model.tell(settings.text or "", _chroma(options.melody))
     known = _known(model, options)
     began = time.perf_counter()
     with progress_bar("generating") as progress:
@@ -72,10 +71,8 @@ def run(options: GenerateOptions, settings: Settings) -> Piece:
     return piece
 
 
-def _chroma(options: GenerateOptions) -> Floats | None:
-    if options.melody is None:
-        return None
-    audio, rate = read_audio(options.melody)
+def _chroma(path: Path) -> Floats:
+    audio, rate = read_audio(path)
     return chroma_of(resampled(audio.mean(axis=1, dtype=np.float32), rate, CHROMA_RATE))
 
 

@@ -9,6 +9,7 @@ import sys
 
 from attacca.bridge.config import Settings
 from attacca.bridge.licence import licence_line
+from attacca.bridge.teller import tell
 from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.events import Model
 from attacca.engine.fake import FakeConfig, FakeModel
@@ -19,6 +20,7 @@ from attacca.engine.manifest import read_manifest
 def load_model(settings: Settings) -> Model:
     """The model that the settings name, verified; or the fake, as tones. ManifestError says what is wrong.
 
+    ValueError if it is told a text and reads none.
     A licence that is not permissive is said on stderr.
     """
     if settings.fake:
@@ -27,6 +29,8 @@ def load_model(settings: Settings) -> Model:
     line = licence_line(model.manifest.licence)
     if line is not None:
         print(f"attacca: {model.manifest.name}: {line}", file=sys.stderr)
+    if settings.text is not None:
+        tell(model, settings.text)
     return model
 
 

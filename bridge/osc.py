@@ -51,6 +51,7 @@ CONTROL: Final[tuple[Address, ...]] = (
     Address(address="/attacca/cancel", types="", description="Ends all takes of the session at once."),
     Address(address="/attacca/note", types="ii", description="Note and velocity, as from keys; velocity 0 is off."),
     Address(address="/attacca/cc", types="ii", description="MIDI controller and value."),
+    Address(address="/attacca/text", types="s", description="What to play, for models that read it; all sessions."),
     Address(address="/attacca/session", types="i", description="Session that commands go to; 0: the latest."),
     Address(address="/attacca/subscribe", types="si", description="IP address and port that status is sent to."),
     Address(address="/attacca/unsubscribe", types="si", description="No longer."),
@@ -208,7 +209,7 @@ def _outside(session: int, address: str, arguments: list[Any]) -> Outside:
         status = 0x90 if address.endswith("note") else 0xB0
         data = bytes([status, arguments[0] & 0x7F, arguments[1] & 0x7F])
         return Outside(session=session, name="midi", arguments=(data,))
-    return Outside(session=session, name=address.rpartition("/")[2], arguments=())
+    return Outside(session=session, name=address.rpartition("/")[2], arguments=tuple(arguments))
 
 
 def _value(argument: Any) -> float | str:

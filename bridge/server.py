@@ -24,6 +24,7 @@ from .midi import open_port
 from .osc import OscPort
 from .protocol import Welcome
 from .queues import Inbox, Outside
+from .teller import Teller
 from .triggers import MAX_TAKES
 from .worker import Worker
 
@@ -63,10 +64,11 @@ class Server:
                 return Engine(model, max_sessions=config.max_sessions, max_takes=MAX_TAKES * config.max_sessions)
 
         self._inbox = Inbox()
+        self._teller = Teller(model)
         self._stop = threading.Event()
         osc = None
         if osc_port is not None:
-            osc = OscPort(osc_host, osc_port, self._inbox.put, allow_remote=config.allow_remote)
+            osc = OscPort(osc_host, osc_port, self._from_osc, allow_remote=config.allow_remote)
         try:
             self.endpoints = Endpoints(config, self._inbox, _welcome(model), osc=osc)
         except OSError:
@@ -105,6 +107,7 @@ class Server:
         self._inbox.wake()
         if self._midi is not None:
             self._midi.close()
+        self._teller.close()
         for thread in (self._decode, self._io):
             self.endpoints.wake()
             if thread.is_alive():
@@ -133,6 +136,12 @@ class Server:
             self._stop.set()
             self._inbox.wake()
             self.endpoints.wake()
+
+    def _from_osc(self, command: Outside) -> bool:
+        if command.name != "text":
+            return self._inbox.put(command)
+        self._teller.tell(command.arguments[0])
+        return True
 
     def _from_port(self, data: bytes) -> None:
         self._inbox.put(Outside(session=0, name="midi", arguments=(data,)))

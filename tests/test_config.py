@@ -39,6 +39,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "model": "elsewhere",
         "fake": True,
         "threads": 2,
+        "text": "slow jazz",
         "seed": 7,
         "temperature": 0.5,
         "top_k": 50,
