@@ -1,8 +1,8 @@
 """Decoder training on GPUs: large batches in micro-batches, several processes, and an end in time.
 
-`python -m attacca.training.gpu_decoder --data DATA --codec CODEC --to RUN --size 16x1024`, or the same by `torchrun`.
-In place of training/decoder_train.py's command where there is a GPU; the checkpoint is the same. Every process draws
-the same batch and computes its share (training/own/distributed.py), in micro-batches that fit its memory
+`python -m attacca.training.gpu_decoder --data DATA --codec CODEC --to RUN --size 16x1024`, or the same by torchrun,
+in place of training/decoder_train.py's command where there is a GPU; the checkpoint is the same. Every process
+draws the same batch and computes its share (training/own/distributed.py), in micro-batches that fit its memory
 (training/gpu_memory.py), in bfloat16.
 """
 
