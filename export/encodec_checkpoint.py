@@ -17,11 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 from attacca.export.encodec_plan import EncodecConfig, needed_weights
-from attacca.export.tensors import CheckpointError, Tensors, load_pickle, named, read_tensors, state_tensors
+from attacca.export.tensors import (
+    PICKLE_FILE,
+    PICKLE_INDEX,
+    SAFETENSORS_FILE,
+    SAFETENSORS_INDEX,
+    CheckpointError,
+    Tensors,
+    load_pickle,
+    named,
+    read_tensors,
+    state_tensors,
+)
 
 Array = npt.NDArray[np.float32]
 
 AUDIOCRAFT_FILE = "compression_state_dict.bin"
+MUSICGEN_FILE = "state_dict.bin"  # stands beside it
+WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX, PICKLE_FILE, PICKLE_INDEX)
 CONFIG_FILE = "config.json"
 _PREFIX = "audio_encoder."
 _MOST_REFERENCES = 8  # of one setting to another to another
@@ -37,14 +50,19 @@ class EncodecCheckpoint:
 
 
 def read_encodec(source: Path) -> EncodecCheckpoint:
-    """Read a folder (MusicGen's or EnCodec's of transformers, audiocraft's) or audiocraft's file itself.
+    """Read a folder (MusicGen's or EnCodec's of transformers, audiocraft's) or one of audiocraft's two files.
 
-    CheckpointError names what is missing, misshapen or not understood.
+    Of a folder that holds both layouts, as published ones do, transformers' is read: audiocraft's needs torch and
+    may be but a pointer. CheckpointError names what is missing, misshapen or not understood.
     """
-    if source.is_file() or (source / AUDIOCRAFT_FILE).is_file():
-        return _read_audiocraft(source if source.is_file() else source / AUDIOCRAFT_FILE)
-    if not (source / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{source} has neither {CONFIG_FILE} nor {AUDIOCRAFT_FILE}: no EnCodec checkpoint")
+    folder = source.parent if source.is_file() else source
+    whole = (folder / CONFIG_FILE).is_file() and any((folder / name).is_file() for name in WEIGHT_FILES)
+    if source.is_file() and source.name != MUSICGEN_FILE:
+        return _read_audiocraft(source)
+    if (folder / AUDIOCRAFT_FILE).is_file() and (source.is_file() or not whole):
+        return _read_audiocraft(folder / AUDIOCRAFT_FILE)
+    if source.is_file() or not (source / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{folder} has neither {CONFIG_FILE} nor {AUDIOCRAFT_FILE}: no EnCodec checkpoint")
     try:
         config = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
         within = "audio_encoder" in config

@@ -79,6 +79,15 @@ def test_audiocraft_as_folder_and_as_file(model: Any, tmp_path: Path) -> None:
     folder = write_audiocraft(audiocraft_package(model), tmp_path)
     assert_expected(read_encodec(folder))
     assert_expected(read_encodec(folder / "compression_state_dict.bin"))
+    (folder / "state_dict.bin").write_bytes(b"the token model, which is not looked into")
+    assert_expected(read_encodec(folder / "state_dict.bin"))
+    (folder / "config.json").write_text("{}")  # alone it says nothing
+    assert_expected(read_encodec(folder))
+
+
+def test_of_both_layouts_the_one_that_needs_no_torch_is_read(model: Any, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    assert_expected(read_encodec(write_audiocraft({"pretrained": "facebook/encodec_32khz"}, tmp_path)))
 
 
 def test_missing_tensors_are_named(model: Any, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
