@@ -13,6 +13,7 @@ from stream_fakes import Host, request
 
 pytest.importorskip("onnx")
 
+from attacca.engine.bundle import load_codec
 from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout
 from attacca.engine.encodec import DECODER, ENCODER, MAX_AMPLITUDE, Encodec, EncodecSection
 from attacca.engine.events import TakeStarted
@@ -53,6 +54,12 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 def tokens(codec: Encodec, frames: int, seed: int = 0) -> np.ndarray:
     size = (frames, codec.num_codebooks)
     return np.random.default_rng(seed).integers(0, codec.codebook_size, size).astype(np.uint16)
+
+
+def test_a_manifest_names_the_kind_of_its_codec(folder: Path, section: dict[str, object]) -> None:
+    assert isinstance(load_codec(files(folder), section), Encodec)
+    with pytest.raises(ValueError, match="allowed: 'spectral'"):
+        load_codec(files(folder), section | {"kind": "other"})
 
 
 def test_delays_are_told_as_derived_from_the_layers(codec: Encodec) -> None:
