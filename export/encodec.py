@@ -17,6 +17,7 @@ from attacca.export.encodec_graph import Network, Stream
 from attacca.export.encodec_plan import decoder_layers, encoder_layers
 
 BLOCK_FRAMES = 8  # reading the weights is what costs: eight frames take little longer than four
+STORED = ("fp32", "fp16")
 ENCODER_FILE = "encodec_encoder.onnx"
 DECODER_FILE = "encodec_decoder.onnx"
 
@@ -112,6 +113,10 @@ def write_encodec(
     }
 
 
-def export_encodec(source: Path, out_dir: Path, *, audio_channels: int = 1) -> dict[str, object]:
-    """Convert a checkpoint (see `read_encodec`); the manifest's codec section."""
-    return write_encodec(read_encodec(source), out_dir, audio_channels=audio_channels)
+def export_encodec(
+    source: Path, out_dir: Path, *, audio_channels: int = 1, precision: str = "fp32"
+) -> dict[str, object]:
+    """Convert a checkpoint (see `read_encodec`), weights stored in `precision`; the manifest's codec section."""
+    if precision not in STORED:
+        raise ValueError(f"the codec's precision is {precision!r}, allowed: {', '.join(STORED)}")
+    return write_encodec(read_encodec(source), out_dir, audio_channels=audio_channels, precision=precision)

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 from encodec_fixtures import SMALL, make_model, their_codes, their_samples, their_ties  # noqa: E402
 
 from attacca.engine.encodec import DECODER, ENCODER, Encodec  # noqa: E402
-from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, write_encodec  # noqa: E402
+from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, export_encodec, write_encodec  # noqa: E402
 from attacca.export.encodec_checkpoint import random_checkpoint  # noqa: E402
 from attacca.export.encodec_plan import EncodecConfig  # noqa: E402
 
@@ -160,6 +160,19 @@ def test_encoding_in_pieces_is_encoding_at_once(
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Encodec]:
     return {n: load(SMALL, tmp_path_factory.mktemp(f"block{n}"), block_frames=n) for n in (1, 3, 4)}
+
+
+def test_weights_stored_in_halves_sound_nearly_the_same(tmp_path: Path, codec: Encodec) -> None:
+    section = write_encodec(random_checkpoint(SMALL), tmp_path, precision="fp16")
+    halves = Encodec.load({ENCODER: tmp_path / ENCODER_FILE, DECODER: tmp_path / DECODER_FILE}, section)
+    codes = tokens(codec, 30)
+    exact = decoded(codec, [codes])
+    error = decoded(halves, [codes]) - exact
+    assert 1e-5 < np.std(error) / np.std(exact) < 1e-3  # below -60 dB
+    pcm = sound(codec, 30 * HOP)
+    assert np.mean(encoded(halves, [pcm]) == encoded(codec, [pcm])) > 0.9
+    with pytest.raises(ValueError, match="precision is 'int8', allowed: fp32, fp16"):
+        export_encodec(tmp_path, tmp_path, precision="int8")
 
 
 def test_shapes_are_static_and_nothing_branches(tmp_path: Path) -> None:
