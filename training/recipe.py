@@ -69,14 +69,14 @@ class Size:
 # The bundle's own defaults of sampling are chosen on held-out songs and stand here alone.
 SAMPLING = ("--guidance", "3.0", "--temperature", "0.9")
 SIZES = {
-    "cpu": Size(  # 2 cores, 4 hours
-        songs=900,
+    "cpu": Size(  # two cores, an afternoon; what ostinato v1 is made with
+        songs=640,
         heldout=24,
         heldout_styles=8,
         seconds=44.0,
         sounds=240,
-        codec=("--geometry", "v1", "--minutes", "20", "--decoder-minutes", "12"),
-        decoder=("--size", "6x256", "--crop-frames", "224", "--batch", "8", "--minutes", "90"),
+        codec=("--geometry", "v1", "--minutes", "22", "--decoder-minutes", "14"),
+        decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "62"),
         export=SAMPLING,
     ),
     "gpu": Size(  # one large GPU, as long as it takes; in short leases: training/gpu_run.py
