@@ -35,11 +35,13 @@ from .melody import MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
+from .rolling import RollingDecoder
 from .runtime import Floats, StepRuntime
 from .text import TextEncoder
 
 MODELS_VARIABLE = "ATTACCA_MODELS"
 MAX_FILE_BYTES = 8 << 30
+KEPT_OF_WINDOW = 3  # a third of a window is heard again where a take outlasts it
 _READ_BYTES = 1 << 20
 
 
@@ -57,7 +59,7 @@ class Model:
         """What the decoder can be told."""
         return self.manifest.conditioning.layout
 
-    def generator(self) -> PatternDecoder:
+    def generator(self) -> PatternDecoder | RollingDecoder:
         """A fresh stream of the decoder."""
         return PatternDecoder(self.runtime, self.pattern)
 
@@ -70,8 +72,16 @@ class PromptedModel(Model):
     text: TextEncoder | None
     box: PromptBox
 
-    def generator(self) -> PatternDecoder:
-        """A fresh stream of the decoder, under the prompt as it is at any time; melody models: as it begins."""
+    def generator(self) -> RollingDecoder:
+        """A fresh stream without end, under the prompt as it is at any time; melody models: as a segment begins."""
+        text = self.manifest.text
+        prefix = 0 if text is UNSET or not text.melody_rows else text.melody_rows + text.max_tokens
+        horizon = self.manifest.window_frames - prefix - self.pattern.lag_steps - 1
+        books = self.manifest.num_codebooks
+        return RollingDecoder(self.decoder, horizon=horizon, keep=horizon // KEPT_OF_WINDOW, num_codebooks=books)
+
+    def decoder(self) -> PatternDecoder:
+        """A fresh stream of the decoder itself, which knows no more than its window."""
         if isinstance(self.runtime, MelodyRuntime):
             return MelodyDecoder(self.runtime, self.pattern, self.box)
         return MusicgenDecoder(self.runtime, self.pattern, self.box)

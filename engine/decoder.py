@@ -55,6 +55,7 @@ class PatternDecoder:
             shape.conditioning_width,
         )
         self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
+        self.origin = 0  # frame of the take that timestep 0 is: noise and conditions are that frame's
         self._known = 0
         self._end: int | None = None
         self._schedule: Schedule | None = None
@@ -216,7 +217,7 @@ class PatternDecoder:
         for codebook, timestep in enumerate(rows.target.tolist()):
             if timestep >= 0:
                 if sampling.temperature > 0.0:
-                    lane.noise[codebook] = self._noise.row(sampling.seed, timestep, codebook)
+                    lane.noise[codebook] = self._noise.row(sampling.seed, timestep + self.origin, codebook)
                 self._want_condition(timestep, source, fetched)
         slot = self._cache.count - int(rows.rewrite)
         conditions = self._frames.conditions(rows.timestep)
@@ -237,7 +238,7 @@ class PatternDecoder:
         if self._frames.has_conditions(timestep):
             return
         if timestep not in fetched:
-            rows = source.rows(timestep, _FETCH_FRAMES)
+            rows = source.rows(timestep + self.origin, _FETCH_FRAMES)
             fetched.update((timestep + i, row) for i, row in enumerate(rows))
         self._frames.put_conditions(timestep, fetched.pop(timestep)[None])
 
