@@ -33,7 +33,7 @@ from attacca.engine.manifest import (
 )
 
 _CONVERTER = "attacca.export.musicgen_bundle"
-KINDS = frozenset(("musicgen",))  # of what it converts, by the model_type of config.json
+KINDS = frozenset(("musicgen", "musicgen_melody"))  # of what it converts, by the model_type of config.json
 
 
 def pull_repository(
