@@ -195,7 +195,7 @@ def test_the_ears_hear_who_plays() -> None:
     """In songs that nobody trained on, with and without a player."""
     ears = Ears.load()
     right = []
-    for seed in range(1_000_200, 1_000_204):
+    for seed in range(1_000_200, 1_000_203):
         for player in range(4):
             case = songs.Case(seed=seed, about="", audio=np.zeros(0), controls=ALL_PLAY, join=0, stop=1)
             sound = obedience.real_switch(case, player, on=False)
