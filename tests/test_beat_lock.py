@@ -6,24 +6,18 @@ from math import pi, sin
 
 import numpy as np
 import pytest
-from beat_sources import no_beat, source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.engine.beat_lock import BeatLock, LockConfig
 from attacca.engine.beat_tracking import BeatGrid
+from benchmarks.drift import heard_late_ms, no_beat, source
 
 RATE = 8000
 
 
 def lock_for(bpm: float, *, rate: int = RATE, start: float = 0.0, channels: int = 1) -> BeatLock:
     return BeatLock(rate, channels, BeatGrid([start, start + rate * 60.0 / bpm]), start)
-
-
-def errors_ms(lock: BeatLock, bpm: float, onsets: np.ndarray) -> np.ndarray:
-    """How late the onset of each beat is heard."""
-    heard = np.array([lock.stretch.output_of(round(onset * lock.rate)) for onset in onsets[:-2]]) / lock.rate
-    return 1000.0 * (heard - np.arange(len(heard)) * 60.0 / bpm)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +37,7 @@ def test_a_drifting_source_is_brought_to_the_grid(
     audio, onsets = source(rate, bpm, locked + 16, lambda _: tempo, drums=drums)
     lock = lock_for(bpm, rate=rate, start=12345.5)
     out = np.concatenate([*(lock.push(part) for part in np.array_split(audio, 40)), lock.flush()])
-    errors = errors_ms(lock, bpm, onsets)
+    errors = heard_late_ms(lock, bpm, onsets)
     assert np.abs(errors).max() < farthest_ms
     assert np.abs(errors[locked:]).max() < 10.0
     report = lock.report
@@ -62,7 +56,7 @@ def test_a_tempo_that_wavers_is_followed() -> None:
     audio, onsets = source(RATE, 130, 64, lambda seconds: 1.0 + 0.008 * sin(2 * pi * seconds / 20.0))
     lock = lock_for(130)
     lock.push(audio)
-    errors, uncorrected = errors_ms(lock, 130, onsets), 1000.0 * (onsets - np.arange(len(onsets)) * 60.0 / 130)
+    errors, uncorrected = heard_late_ms(lock, 130, onsets), 1000.0 * (onsets - np.arange(len(onsets)) * 60.0 / 130)
     assert np.abs(uncorrected).max() > 45.0
     assert np.abs(errors).max() < 12.0
     assert np.mean(np.abs(errors) < 10.0) > 0.95

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from beat_sources import no_beat, source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.engine.beat_tracking import BeatConfig, BeatEstimator, BeatGrid
+from benchmarks.drift import no_beat, source
 
 
 def heard(rate: int, bpm: float, audio: np.ndarray) -> list:
