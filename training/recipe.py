@@ -75,8 +75,8 @@ SIZES = {
         heldout_styles=8,
         seconds=44.0,
         sounds=240,
-        codec=("--geometry", "v1", "--minutes", "22", "--decoder-minutes", "14"),
-        decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "62"),
+        codec=("--geometry", "v1", "--minutes", "22", "--decoder-minutes", "10"),
+        decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "58"),
         export=SAMPLING,
     ),
     "gpu": Size(  # one large GPU, as long as it takes; in short leases: training/gpu_run.py
