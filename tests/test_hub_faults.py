@@ -315,7 +315,9 @@ def test_stopped_while_the_files_move_to_their_places(
 def test_ctrl_c_leaves_what_came_and_the_same_command_goes_on(hub: HubServer, tmp_path: Path) -> None:
     hub.faults.append(Fault("/cdn/" + NAME + "/resolve/model", slow_s=0.02))
     code = (
-        "import sys\nfrom pathlib import Path\nfrom attacca.bridge.hub import fetch\n"
+        "import signal\nfrom pathlib import Path\nfrom attacca.bridge.hub import fetch\n"
+        # Tests may run in a shell's background, where SIGINT is ignored and Python leaves it so.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"fetch({NAME!r}, Path('here'), endpoint={hub.url!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
