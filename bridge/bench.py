@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from attacca.bridge.config import Settings
 from attacca.bridge.machine import commit, machine, versions
+from attacca.engine.channels import fold
 from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.events import Model
 from attacca.engine.generator import Conditions, Sampling
@@ -102,7 +103,8 @@ def measure(
     source = Constant(1000.0 / frame_ms, model.conditioning)
 
     encoder = model.codec.encoder()
-    hops = _test_signal(options.codec_frames * hop_samples, rate_hz).reshape(-1, hop_samples)
+    signal = fold(_test_signal(options.codec_frames * hop_samples, rate_hz)[:, None], model.codec.audio_channels)
+    hops = signal.reshape(-1, hop_samples, *signal.shape[1:])
     parts, encode_ns = _timed(encoder.push, hops, clock_ns)
     codes = np.concatenate(parts)
     chunks = [codes[at : at + options.chunk_frames] for at in range(0, len(codes), options.chunk_frames)]

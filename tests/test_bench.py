@@ -39,6 +39,7 @@ class FakeModel:
     sample_rate: int = 32000
     hop_samples: int = 640
     num_codebooks: int = 4
+    audio_channels: int = 1
     conditioning: ConditioningLayout = DEFAULT_LAYOUT
     frontier: int = 0
     calls: dict[str, int] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Part:
 
     def push(self, block: np.ndarray) -> np.ndarray:
         if self.name == "encode":
-            assert block.shape == (640,)
+            assert block.shape == ((640,) if self.model.audio_channels == 1 else (640, 2))
             assert np.isfinite(block).all()
             self.model.spend("encode", 2.0)
             return np.zeros((1, 4), np.uint16)
@@ -115,6 +116,13 @@ def test_every_row_is_what_it_cost() -> None:
         "rtf_total": pytest.approx(0.35),
         "rtf_listening": pytest.approx(0.15),
     }
+
+
+def test_a_codec_of_two_channels_is_fed_both() -> None:
+    clock = Clock()
+    model = FakeModel(clock, audio_channels=2)
+    rows = measure(model, BenchOptions(steps=200, codec_frames=500), Sampling(), clock_ns=clock)  # type: ignore[arg-type]
+    assert [row.name for row in rows] == list(measured())
 
 
 def test_tails_are_of_steady_calls_only() -> None:
