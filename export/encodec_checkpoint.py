@@ -18,10 +18,7 @@ import numpy.typing as npt
 
 from attacca.export.encodec_plan import EncodecConfig, needed_weights
 from attacca.export.tensors import (
-    PICKLE_FILE,
-    PICKLE_INDEX,
-    SAFETENSORS_FILE,
-    SAFETENSORS_INDEX,
+    WEIGHT_FILES,
     CheckpointError,
     Tensors,
     load_pickle,
@@ -34,7 +31,6 @@ Array = npt.NDArray[np.float32]
 
 AUDIOCRAFT_FILE = "compression_state_dict.bin"
 MUSICGEN_FILE = "state_dict.bin"  # stands beside it
-WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX, PICKLE_FILE, PICKLE_INDEX)
 CONFIG_FILE = "config.json"
 _PREFIX = "audio_encoder."
 _MOST_REFERENCES = 8  # of one setting to another to another

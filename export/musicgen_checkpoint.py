@@ -15,6 +15,7 @@ from typing import Any
 
 from attacca.export.tensors import (
     CONFIG_FILE,
+    WEIGHT_FILES,
     CheckpointError,
     Tensors,
     load_pickle,
@@ -113,10 +114,14 @@ class MusicgenCheckpoint:
 def read_musicgen(path: Path) -> MusicgenCheckpoint:
     """A checkpoint folder of either layout, or audiocraft's file itself.
 
+    Of a folder that holds both, as published ones do, transformers' is read: audiocraft's needs torch and lacks T5.
     CheckpointError says what it is instead, or names the tensors that are missing, unknown or of another shape.
     """
-    if path.is_file() or (path / AUDIOCRAFT_FILE).is_file():
-        return _read_audiocraft(path if path.is_file() else path / AUDIOCRAFT_FILE)
+    if path.is_file():
+        return _read_audiocraft(path)
+    whole = (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
+    if (path / AUDIOCRAFT_FILE).is_file() and not whole:
+        return _read_audiocraft(path / AUDIOCRAFT_FILE)
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path} has neither {CONFIG_FILE} nor {AUDIOCRAFT_FILE}: no MusicGen checkpoint")
     return _read_transformers(path)

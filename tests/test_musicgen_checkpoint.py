@@ -112,6 +112,13 @@ def test_audiocraft_holds_the_same(model: Any, folder: Path, tmp_path: Path) -> 
     assert equal(read_musicgen(tmp_path / "state_dict.bin").decoder, whole.decoder)
 
 
+def test_of_both_layouts_the_one_with_the_text_encoder_is_read(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "state_dict.bin").write_bytes(b"never opened")
+    assert read_musicgen(tmp_path).source == read_musicgen(folder).source == "transformers"
+
+
 def test_missing_tensors_are_named(model: Any, folder: Path, tmp_path: Path) -> None:
     def without(state: dict[str, Any]) -> dict[str, Any]:
         gone = ("decoder.lm_heads.2.weight", "enc_to_dec_proj.bias")
@@ -122,8 +129,9 @@ def test_missing_tensors_are_named(model: Any, folder: Path, tmp_path: Path) -> 
     state = audiocraft_state(model)
     del state["transformer.layers.1.cross_attention.in_proj_weight"]
     expected = ", ".join(rf"layers\.1\.encoder_attn\.{part}_proj\.weight" for part in "qkv")
+    (tmp_path / "audiocraft").mkdir()
     with pytest.raises(CheckpointError, match=f"lacks 3 tensors.*: {expected}$"):
-        audiocraft(model, tmp_path, state, settings_of(model))
+        audiocraft(model, tmp_path / "audiocraft", state, settings_of(model))
 
 
 def test_tensors_of_another_shape_or_name_are_named(folder: Path, tmp_path: Path) -> None:
