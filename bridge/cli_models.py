@@ -1,4 +1,4 @@
-"""`attacca models`: list, pull, verify and show; a part of the command line (bridge/cli.py)."""
+"""`attacca models`: list, pull, verify, show and score; a part of the command line (bridge/cli.py)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from attacca.bridge.cli_options import AsJson
+from attacca.bridge.cli_options import AsJson, Text, Threads
 
-models_app = typer.Typer(help="List, pull, verify and show model bundles.")
+models_app = typer.Typer(help="List, pull, verify, show and score model bundles.")
 
 
 @models_app.callback(invoke_without_command=True)
 def models_main(context: typer.Context) -> None:
-    """List, pull, verify and show model bundles."""
+    """List, pull, verify, show and score model bundles."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -84,3 +84,46 @@ def models_show(
     from attacca.bridge import models
 
     models.print_show(model, as_json=as_json)
+
+
+@models_app.command("score")
+def models_score(
+    bundles: Annotated[
+        list[str],
+        typer.Argument(help="Bundles of one model, by name or directory; a checkpoint's folder is all precisions."),
+    ],
+    against: Annotated[
+        str | None, typer.Option("--against", help="Bundle that the others are compared with; else an fp32 one.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option("--audio", help="Audio file, or a folder of them; a built-in riff if not given.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Of each file.")] = 8.0,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Folder where the bundles made of a checkpoint stay.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of what is sampled.")] = 0,
+    text: Text = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far coarser weights are from finer ones: bits of given music, logits, sampled sound.
+
+    Example: attacca models score musicgen-small --against musicgen-small-fp32 --audio ~/songs
+    """
+    from attacca.bridge import scoring, scoring_table
+    from attacca.bridge.continuing import progress_bar
+
+    options = scoring.ScoreOptions(
+        models=tuple(bundles),
+        against=against,
+        audio=audio,
+        seconds=seconds,
+        text=text,
+        seed=seed,
+        threads=threads or 1,
+        keep=keep,
+    )
+    with progress_bar("scoring") as progress:
+        report = scoring.score(options, progress)
+    scoring_table.print_report(report, as_json=as_json)

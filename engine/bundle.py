@@ -61,6 +61,10 @@ class Model:
 
     def generator(self) -> PatternDecoder | RollingDecoder:
         """A fresh stream of the decoder."""
+        return self.decoder()
+
+    def decoder(self) -> PatternDecoder:
+        """A fresh stream of the decoder itself."""
         return PatternDecoder(self.runtime, self.pattern)
 
 

@@ -7,6 +7,7 @@ object. Noise comes from (seed, timestep, codebook), so a plan made again is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,10 +19,12 @@ from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
 from .noise import NoiseTable
 from .pattern import Pattern
-from .runtime import PREFILL_ROWS, StepRuntime
-from .schedule import Schedule, ScheduleSnapshot, context_rows
+from .runtime import PREFILL_ROWS, StepLane, StepRuntime
+from .schedule import Schedule, ScheduleSnapshot, StepRows, context_rows
 
 _FETCH_FRAMES = 8  # conditions asked for at once within one plan
+# Frames [K] that a step's codebooks are of, -1 for none, and their logits [K, V] -> the tokens [K] to go on with.
+Choose = Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +59,11 @@ class PatternDecoder:
         )
         self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
         self.origin = 0  # frame of the take that timestep 0 is: noise and conditions are that frame's
+        self.choose: Choose | None = None  # in place of sampling, for scoring; a fork has none
         self._known = 0
         self._end: int | None = None
         self._schedule: Schedule | None = None
+        self._opened: StepRows | None = None
 
     @property
     def frontier(self) -> int:
@@ -213,6 +218,40 @@ class PatternDecoder:
         sampling: Sampling,
         fetched: dict[int, npt.NDArray[np.float32]],
     ) -> None:
+        rows, conditions, slot = self._next(schedule, source, sampling, fetched)
+        level = rows.row_of_level
+        self._lane.run(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=level)
+        self._take(schedule, rows)
+
+    def open_step(
+        self, source: ConditionSource, sampling: Sampling, fetched: dict[int, npt.NDArray[np.float32]]
+    ) -> StepLane:
+        """Write the next step into the lane, for a batch to compute (engine/batch.py); `close_step` takes what came.
+
+        A step that is not closed never was.
+        """
+        schedule = self._schedule or self._start_schedule()
+        self._set(sampling)
+        rows, conditions, slot = self._next(schedule, source, sampling, fetched)
+        level = rows.row_of_level
+        self._lane.prepare(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=level)
+        self._opened = rows
+        return self._lane
+
+    def close_step(self) -> None:
+        """Go on from the lane's tokens. FloatingPointError if its logits are not finite: then nothing has changed."""
+        assert self._schedule is not None and self._opened is not None
+        rows, self._opened = self._opened, None
+        self._take(self._schedule, rows)
+
+    def _next(
+        self,
+        schedule: Schedule,
+        source: ConditionSource,
+        sampling: Sampling,
+        fetched: dict[int, npt.NDArray[np.float32]],
+    ) -> tuple[StepRows, Conditions, int]:
+        """What comes before the graph: noise, rows, their conditions and their first slot."""
         lane, rows = self._lane, schedule.next_rows()
         for codebook, timestep in enumerate(rows.target.tolist()):
             if timestep >= 0:
@@ -220,11 +259,18 @@ class PatternDecoder:
                     lane.noise[codebook] = self._noise.row(sampling.seed, timestep + self.origin, codebook)
                 self._want_condition(timestep, source, fetched)
         slot = self._cache.count - int(rows.rewrite)
-        conditions = self._frames.conditions(rows.timestep)
-        lane.run(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=rows.row_of_level)
+        return rows, self._frames.conditions(rows.timestep), slot
+
+    def _take(self, schedule: Schedule, rows: StepRows) -> None:
+        """What comes after it: tokens become frames."""
+        lane = self._lane
         if not np.isfinite(lane.logits.sum()):  # tokens drawn from these would poison the cache
             raise FloatingPointError(f"the decoder's logits are not finite at frame {self._known}")
-        schedule.accept(lane.tokens)
+        if self.choose is None:
+            schedule.accept(lane.tokens)
+        else:
+            frames = np.where(rows.target >= 0, rows.target + self.origin, -1)
+            schedule.accept(self.choose(frames, lane.logits))
         if rows.advance:
             self._cache.keep([rows.kept_timestep])
         if schedule.frontier > self._known:

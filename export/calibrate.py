@@ -76,7 +76,8 @@ def cache_scales(decoder: PatternDecoder, shape: StepShape) -> dict[str, Floats]
     A scale is a channel's largest magnitude, over both guidance branches and with a margin, divided by 127; the two
     channels of a rotary pair, which turn into each other, share theirs.
     """
-    largest = np.abs(decoder.snapshot().cache.live).max(axis=2)  # [2 * branches * layers, heads, head_dim]
+    state = PatternDecoder.snapshot(decoder)  # what kinds of decoders add to it does not matter here
+    largest = np.abs(state.cache.live).max(axis=2)  # [2 * branches * layers, heads, head_dim]
     largest = largest.reshape(-1, shape.layers, 2, shape.heads, 2, shape.head_dim // 2).max(axis=0)
     scales: dict[str, Floats] = {}
     for layer, (key, value) in enumerate(largest):
