@@ -1,23 +1,21 @@
 """MusicGen's melody models as a Generator: what they are told stands as rows before the first frame.
 
 Beside engine/musicgen.py. Melody (chroma) and text are a prefix of the sequence, so a stream follows what it was
-told when it began; another prompt counts when a stream begins anew. Copet et al. 2023, section 2.3.
+told when it began; another prompt counts when a segment begins anew. Copet et al. 2023, section 2.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .decoder import DecoderState, PatternDecoder
 from .generator import ConditionSource, Sampling
 from .manifest import Manifest
-from .musicgen import PromptBox
-from .pattern import Pattern
+from .musicgen import PromptedDecoder, PromptedState
 from .prompted import Prompt, PromptedLane, PromptedRuntime, PromptedShape
 from .runtime import BRANCHES, PREFILL_ROWS, Floats, Ints, StepShape
 from .schedule import Schedule
@@ -63,6 +61,9 @@ class MelodyLane(PromptedLane):
         self._nothing = runtime.shape.codebook_size + 1  # the token that stands for none
         self.prefix_rows = 0
 
+    def attend(self, shares: Sequence[tuple[Prompt, float]]) -> None:
+        """What a row attends to stands before it: nothing to do."""
+
     def lay(self, prefix: Floats) -> None:
         """Run the rows of a prefix [2, P, d] into the empty cache and keep them."""
         self.prefix_rows = prefix.shape[1]
@@ -96,36 +97,25 @@ class MelodyLane(PromptedLane):
 
 
 @dataclass(frozen=True, eq=False)
-class MelodyState:
+class MelodyState(PromptedState):
     """A snapshot of a MelodyDecoder; never changed after it was taken."""
 
-    decoder: DecoderState
     prefix_rows: int
 
 
-class MelodyDecoder(PatternDecoder):
-    """A PatternDecoder that begins with what it is told. Not thread-safe; decode thread."""
-
-    def __init__(self, runtime: MelodyRuntime, pattern: Pattern, box: PromptBox) -> None:
-        super().__init__(runtime, pattern)
-        self._box = box
-
-    def fork(self) -> Self:
-        """An independent copy with the same state; weights and prompt are shared."""
-        assert isinstance(self._runtime, MelodyRuntime)
-        other = type(self)(self._runtime, self._pattern, self._box)
-        other.restore(self.snapshot())
-        return other
+class MelodyDecoder(PromptedDecoder):
+    """A decoder that begins with what it is told. Not thread-safe; decode thread."""
 
     def snapshot(self) -> Any:
         """The whole state; `restore` of it continues to the bit."""
-        return MelodyState(super().snapshot(), self._melody_lane.prefix_rows)
+        state = super().snapshot()
+        return MelodyState(state.decoder, state.track, self._melody_lane.prefix_rows)
 
     def restore(self, state: object) -> None:
         """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
         if not isinstance(state, MelodyState):
             raise TypeError(f"state is a {type(state).__name__}, allowed: a MelodyDecoder's snapshot")
-        super().restore(state.decoder)
+        super().restore(state)
         self._melody_lane.prefix_rows = state.prefix_rows
 
     @property
@@ -146,4 +136,4 @@ class MelodyDecoder(PatternDecoder):
 
     def _begin(self) -> None:
         if self._cache.count == 0:
-            self._melody_lane.lay(self._box.prompt.values[PREFIX])
+            self._melody_lane.lay(self.track.heard(self.origin).values[PREFIX])

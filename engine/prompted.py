@@ -2,12 +2,13 @@
 
 Beside engine/runtime.py, whose cache, buffers and step loop it shares; only the inputs differ. A prompt is a text's
 keys and values in every layer, made once (engine/text.py) and bound to the step as it is, so a new prompt costs
-nothing but the binding.
+nothing but the binding. While one fades into another, keys and values of both stand side by side and the mask says
+how much each counts: a step stays one pass, with the same guidance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +20,7 @@ from .runtime import Floats, Ints, StepLane, StepRuntime, StepShape
 
 _POSITION_BASE = 10000.0
 _MASKED = np.float32(-1e9)
+MASK = "cross_mask"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,16 @@ class Prompt:
     @classmethod
     def of(cls, values: Mapping[str, Floats], mask: Floats, text: str = "") -> Prompt:
         """From the prompt graph's outputs and the ones and zeros of its mask."""
-        return cls({**values, "cross_mask": np.where(mask > 0, np.float32(0), _MASKED)}, text)
+        return cls({**values, MASK: np.where(mask > 0, np.float32(0), _MASKED)}, text)
+
+    @classmethod
+    def side_by_side(cls, prompts: Sequence[Prompt]) -> Prompt:
+        """All of them as one of more tokens, in memory of its own; the last one's text."""
+        values = {
+            name: np.ascontiguousarray(np.concatenate([p.values[name] for p in prompts], axis=_token_axis(name)))
+            for name in prompts[0].values
+        }
+        return cls(values, prompts[-1].text)
 
     @classmethod
     def silent(cls, shape: PromptedShape) -> Prompt:
@@ -39,6 +50,10 @@ class Prompt:
         outputs = shape.prompt_outputs().items()
         zeros = {name: np.zeros([size or 1 for size in sizes], np.float32) for name, sizes in outputs}
         return shape.prompt_of(zeros, np.ones(1, np.float32))
+
+
+def _token_axis(name: str) -> int:
+    return 1 if name.startswith("cross_value") else -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +66,7 @@ class PromptedShape(StepShape):
 
     def prompt_inputs(self) -> dict[str, tuple[str, list[Any]]]:
         """Those of a prompt, as in `inputs`."""
-        found: dict[str, tuple[str, list[Any]]] = {"cross_mask": ("tensor(float)", [None])}
+        found: dict[str, tuple[str, list[Any]]] = {MASK: ("tensor(float)", [None])}
         for layer in range(self.layers):
             found[f"cross_key_{layer}"] = ("tensor(float)", [self.heads, self.head_dim, None])
             found[f"cross_value_{layer}"] = ("tensor(float)", [self.heads, None, self.head_dim])
@@ -59,7 +74,7 @@ class PromptedShape(StepShape):
 
     def prompt_outputs(self) -> dict[str, list[Any]]:
         """What the prompt graph makes: name -> shape; None for a dynamic size."""
-        return {name: sizes for name, (_, sizes) in self.prompt_inputs().items() if name != "cross_mask"}
+        return {name: sizes for name, (_, sizes) in self.prompt_inputs().items() if name != MASK}
 
     def prompt_of(self, found: Mapping[str, Floats], mask: Floats, text: str = "") -> Prompt:
         """A prompt of the prompt graph's outputs and its mask."""
@@ -92,6 +107,22 @@ class PromptedLane(StepLane):
     def __init__(self, runtime: PromptedRuntime) -> None:
         super().__init__(runtime)
         self._prompt = Prompt.silent(runtime.shape)
+        self._mixed: tuple[tuple[Prompt, ...], Prompt] | None = None  # what fades into what, and both as one
+
+    def attend(self, shares: Sequence[tuple[Prompt, float]]) -> None:
+        """Rows attend to these prompts from the next call on; shares are above 0 and sum to 1.
+
+        Attention weights of a prompt's tokens are multiplied by its share before they are normalised.
+        """
+        if len(shares) == 1:
+            self.prompt = shares[0][0]
+            return
+        prompts = tuple(prompt for prompt, _ in shares)
+        if self._mixed is None or self._mixed[0] != prompts:
+            self._mixed = prompts, Prompt.side_by_side(prompts)
+        self.prompt = self._mixed[1]
+        masks = [prompt.values[MASK] + np.float32(np.log(share)) for prompt, share in shares]
+        self._prompt.values[MASK][:] = np.concatenate(masks)
 
     @property
     def prompt(self) -> Prompt:

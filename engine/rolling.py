@@ -15,9 +15,11 @@ from typing import Self
 
 import numpy as np
 
-from .decoder import PatternDecoder
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
+from .musicgen import PromptedDecoder
+from .prompt_track import PromptTrack
+from .prompted import Prompt
 from .runtime import PREFILL_ROWS
 
 
@@ -29,12 +31,13 @@ class RollingState:
     end: int | None
     segments: tuple[tuple[int, object], ...]
     frames: FrameStore
+    track: PromptTrack
 
 
 class RollingDecoder:
     """A Generator over decoders that take no conditions. Not thread-safe; decode thread."""
 
-    def __init__(self, make: Callable[[], PatternDecoder], *, horizon: int, keep: int, num_codebooks: int) -> None:
+    def __init__(self, make: Callable[[], PromptedDecoder], *, horizon: int, keep: int, num_codebooks: int) -> None:
         """`make` gives an empty decoder, whose window holds `horizon` frames. ValueError if keep is none or all."""
         if not 0 < keep < horizon:
             raise ValueError(f"keep {keep} is outside 1..{horizon - 1}")
@@ -46,7 +49,8 @@ class RollingDecoder:
         self._frames = FrameStore(2 * horizon, num_codebooks, 0)
         self._known = 0
         self._end: int | None = None
-        self._segments: dict[int, PatternDecoder] = {0: make()}
+        self._segments: dict[int, PromptedDecoder] = {0: make()}
+        self._track = self._segments[0].track
 
     @property
     def frontier(self) -> int:
@@ -65,6 +69,13 @@ class RollingDecoder:
         self._end = end_frame
         base = self._base(self._known)
         self._segments[base].end_at(None if end_frame is None else end_frame - base)
+
+    def tell(self, prompt: Prompt, fade_steps: int = 0) -> None:
+        """Follow a prompt from the next step on, as PromptedDecoder's; segments to come follow it too."""
+        base = self._base(self._known)
+        self._track = self._track.told(base + self._segments[base].next_row, prompt, fade_steps)
+        for decoder in self._segments.values():
+            decoder.track = self._track
 
     def listen(self, codes: Codes, conditions: Conditions) -> None:
         """Append known frames [n, K] at the frontier; unfinished frames are dropped. ValueError on other shapes."""
@@ -128,20 +139,22 @@ class RollingDecoder:
         return other
 
     def reset(self) -> None:
-        """Forget everything; timestep 0 is next."""
+        """Forget everything but what was told last; timestep 0 is next."""
         self._known, self._end = 0, None
-        self._segments = {0: self._make()}
+        self._track = PromptTrack(self._track.last)
+        self._segments = {0: self._begun(0)}
 
     def snapshot(self) -> object:
         """The whole state; `restore` of it continues to the bit."""
         segments = tuple((base, decoder.snapshot()) for base, decoder in self._segments.items())
-        return RollingState(self._known, self._end, segments, self._frames.copy())
+        return RollingState(self._known, self._end, segments, self._frames.copy(), self._track)
 
     def restore(self, state: object) -> None:
         """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
         if not isinstance(state, RollingState):
             raise TypeError(f"state is a {type(state).__name__}, allowed: a RollingDecoder's snapshot")
         self._known, self._end, self._frames = state.known, state.end, state.frames.copy()
+        self._track = state.track
         had, self._segments = self._segments, {}
         for base, inner in state.segments:
             self._segments[base] = had[base] if base in had else self._begun(base)
@@ -151,9 +164,10 @@ class RollingDecoder:
         """First frame of the segment that makes `frame`."""
         return self._stride * max(0, (frame - self._keep) // self._stride)
 
-    def _begun(self, base: int) -> PatternDecoder:
+    def _begun(self, base: int) -> PromptedDecoder:
         decoder = self._make()
         decoder.origin = base
+        decoder.track = self._track
         return decoder
 
     def _advance(self, base: int) -> None:

@@ -203,18 +203,6 @@ def test_listening_in_pieces_rolling_back_and_forking_change_nothing(exported: E
         assert np.array_equal(decoder.read(0, FRAMES), codes)
 
 
-def test_another_prompt_is_followed_from_the_next_frame_on(exported: Exported) -> None:
-    box = PromptBox(exported.prompt(token_ids(1, 6)))
-    decoder = MusicgenDecoder(exported.runtime, exported.pattern, box)
-    decoder.plan(20, NoConditions(), GREEDY)
-    before, fork = decoder.read(0, 20), decoder.fork()
-    decoder.plan(FRAMES, NoConditions(), GREEDY)
-    box.prompt = exported.prompt(token_ids(2, 8))
-    fork.plan(FRAMES, NoConditions(), GREEDY)
-    assert np.array_equal(fork.read(0, 20), before)
-    assert not np.array_equal(fork.read(20, FRAMES), decoder.read(20, FRAMES))
-
-
 @pytest.mark.parametrize(
     ("precision", "kv_bits", "bound"), [("int8", 32, 0.1), ("int8", 8, 0.15), ("fp16", 32, 0.01)]
 )
