@@ -1,4 +1,4 @@
-"""`attacca models score` of a checkpoint: a bundle of every precision, each further from fp32 than the finer one."""
+"""`attacca models score` of a checkpoint: a bundle of every precision, coarser ones further from fp32."""
 
 from __future__ import annotations
 
