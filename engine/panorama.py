@@ -30,9 +30,12 @@ class Panorama:
     def gains(self, pans: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Pans [..., pan_bands] in nats -> gains [..., 2, bins] of left and right."""
         values = np.clip(np.nan_to_num(pans.astype(np.float32)), -_MOST_NATS, _MOST_NATS)
-        low = values[..., self._right - 1]
+        low = values.take(self._right - 1, axis=-1)
+        ratio = low - values.take(self._right, axis=-1)
+        ratio *= self._share
+        ratio -= low
         # With r = right over left: left^2 = 2 / (1 + r^2), right = r left. One exponential a bin.
-        ratio = np.exp(-(low + (values[..., self._right] - low) * self._share))
+        np.exp(ratio, out=ratio)
         out = np.empty((*pans.shape[:-1], 2, len(self._share)), np.float32)
         np.sqrt(2.0 / (1.0 + ratio * ratio), out=out[..., 0, :])
         np.multiply(out[..., 0, :], ratio, out=out[..., 1, :])

@@ -203,22 +203,25 @@ class StreamingSynthesis:
 
     def reset(self) -> None:
         sides = () if self.config.audio_channels == 1 else (2,)
-        self._tail = np.zeros((*sides, self.config.window_samples))
+        # Windows begun before, less what was put out; nothing is heard of the last hop.
+        self._tail = np.zeros((*sides, self.config.window_samples - self.config.sub_hop_samples), np.float32)
 
-    def push(self, spectra: Complex) -> npt.NDArray[np.float64]:
-        """Spectra of n sub-frames -> samples [n * sub_hop_samples] or [.., 2]."""
-        hop = self.config.sub_hop_samples
-        segments = np.fft.irfft(spectra, self.config.window_samples, axis=-1) * self._window
-        out = np.empty((len(segments) * hop, *self._tail.shape[:-1]))
+    def push(self, spectra: Complex) -> npt.NDArray[np.floating]:
+        """Spectra of n sub-frames -> samples [n * sub_hop_samples] or [.., 2], as precise as the spectra."""
+        hop, window = self.config.sub_hop_samples, self.config.window_samples
+        segments = np.fft.irfft(spectra, window, axis=-1)
+        segments *= self._window.astype(segments.dtype)
+        done, kept = len(segments) * hop, self._tail.shape[-1]
+        joined = np.zeros((*self._tail.shape[:-1], done + kept), segments.dtype)
+        joined[..., :kept] = self._tail
         for i, segment in enumerate(segments):
-            self._tail += segment
-            out[i * hop : (i + 1) * hop] = self._tail[..., :hop].T
-            self._tail[..., :-hop] = self._tail[..., hop:]
-            self._tail[..., -hop:] = 0.0
-        return out
+            joined[..., i * hop : i * hop + window] += segment
+        self._tail = joined[..., done:].copy()
+        return joined[..., :done].T
 
-    def snapshot(self) -> npt.NDArray[np.float64]:
-        return self._tail.copy()
+    def snapshot(self) -> npt.NDArray[np.floating]:
+        """Everything the stream is; never written again."""
+        return self._tail
 
-    def restore(self, snap: npt.NDArray[np.float64]) -> None:
-        self._tail = snap.copy()
+    def restore(self, snap: npt.NDArray[np.floating]) -> None:
+        self._tail = snap

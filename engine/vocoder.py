@@ -22,7 +22,7 @@ class VocoderTables:
     """What all streams of one geometry share."""
 
     config: SpectralConfig
-    noise: npt.NDArray[np.complex128]
+    noise: npt.NDArray[np.complex64]
     expansion: BandExpansion
     panorama: Panorama | None  # None: mono
 
@@ -53,13 +53,13 @@ class Vocoder:
         self._synthesis.reset()
         self._pan: Float = np.zeros((1, self._tables.config.pan_bands), np.float32)
 
-    def push(self, frames: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def push(self, frames: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Finite frames [n, width] in nats -> samples [n * hop], of a stereo geometry [n * hop, 2]."""
         tables, config = self._tables, self._tables.config
         if len(frames) == 0:
-            return np.empty((0, *(() if tables.panorama is None else (2,))))
+            return np.empty((0, *(() if tables.panorama is None else (2,))), np.float32)
         levels = tables.expansion(frames[:, : config.level_width].reshape(-1, config.num_bands))
-        spectra = np.stack([self._phase.push(level) for level in levels])
+        spectra = self._phase.push(levels)
         if tables.panorama is None:
             return self._synthesis.push(spectra)
         # A spectrum comes out one sub-frame after its levels went in, so its pan waits as long.

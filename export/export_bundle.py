@@ -46,6 +46,8 @@ from attacca.training.decoder_train import CHECKPOINT, checkpoint_layout, load_d
 
 DECODER_FILE = "decoder.onnx"
 CODEC_CHECKPOINT = "codec.pt"
+# Of the codec's decoder alone: its error is a tenth of the quantiser's. The encoder's codes must be the training's.
+CODEC_DECODER_PRECISION = "int8"
 MAX_LOGIT_ERROR = 1e-4  # of an fp32 graph against torch, relative to the logits' RMS where that is above 1
 MAX_BUNDLE_BYTES = 60_000_000
 _CHECK_FRAMES = 96
@@ -150,7 +152,7 @@ def export(
     model = load_decoder(decoder_run / CHECKPOINT)
     checkpoint = torch.load(decoder_run / CHECKPOINT, map_location="cpu", weights_only=True)
     out.mkdir(parents=True, exist_ok=True)
-    section = export_codec(codec_run / CODEC_CHECKPOINT, out)
+    section = export_codec(codec_run / CODEC_CHECKPOINT, out, decoder_precision=CODEC_DECODER_PRECISION)
     metrics: dict[str, float] = {}
     layout = checkpoint_layout(checkpoint)
     decoder = export_decoder(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st  # noqa: E402
 from attacca.engine.codec import Codec, CodecSection  # noqa: E402
 from attacca.engine.spectral import analyse  # noqa: E402
 from attacca.export.codec import export_tiny_codec, tiny_codec, write_codec  # noqa: E402
+from attacca.export.export_bundle import CODEC_DECODER_PRECISION  # noqa: E402
 from attacca.training.codec_model import CodecConfig, CodecNet, tiny_config  # noqa: E402
 from attacca.training.quantizer import fit_quantizer, nearest  # noqa: E402
 
@@ -37,10 +38,10 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
 
 @pytest.fixture(scope="module")
 def wide_codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
-    """As wide as the real one, so that its products take the kernels that the real one takes."""
+    """As wide and as precise as the real one, so that its products take the kernels that the real one takes."""
     folder = tmp_path_factory.mktemp("wide")
-    config = CodecConfig(codebook_size=64, encoder_blocks=1, decoder_blocks=1)
-    return load(folder, export_tiny_codec(folder, config=config))
+    made = tiny_codec(CodecConfig(codebook_size=64, encoder_blocks=1, decoder_blocks=1))
+    return load(folder, write_codec(*made, folder, decoder_precision=CODEC_DECODER_PRECISION))
 
 
 @pytest.fixture(scope="module")

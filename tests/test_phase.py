@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phase_reference import PhaseReference
 
 from attacca.engine.phase import BandExpansion, StreamingPhase, noise_spectra
 from attacca.engine.spectral import (
@@ -16,17 +17,19 @@ from attacca.engine.spectral import (
     log_bands,
     spectrum,
 )
+from attacca.engine.vocoder import Vocoder, VocoderTables
 
 RATE = 32000
 FINE = SpectralConfig(linear_bins=1025)  # every bin on its own: nothing is noise
 SMALL = SpectralConfig(window_samples=1280, linear_bins=64, group_bins=16)
+STEREO = SpectralConfig(hop_samples=960, sub_hop_samples=480, window_samples=3072, group_bins=8, pan_bands=20)
 
 
 def resynthesise(audio: np.ndarray, config: SpectralConfig) -> np.ndarray:
     """Audio through log bands and streaming phase and back, delay taken out."""
     phase, synthesis = StreamingPhase(config, noise_spectra(config)), StreamingSynthesis(config)
     levels = BandExpansion(config)(analyse(audio, config).reshape(-1, config.num_bands))
-    out = np.concatenate([synthesis.push(phase.push(level)[None]) for level in levels])
+    out = np.concatenate([synthesis.push(phase.push(level[None])) for level in levels])
     return out[synthesis.delay_samples + phase.delay_sub_frames * config.sub_hop_samples :]
 
 
@@ -115,21 +118,41 @@ def test_silence_gives_silence() -> None:
     assert np.abs(resynthesise(np.zeros(20 * 640), SMALL)).max() < 1e-6
 
 
-@given(cut=st.integers(1, 29))
+@given(seed=st.integers(0, 2**32 - 1), spread=st.floats(0.1, 4.0))
 @settings(max_examples=10, deadline=None)
-def test_phase_snapshot_restores_to_the_bit(cut: int) -> None:
-    levels = np.random.default_rng(6).normal(-4.0, 2.0, (30, SMALL.num_bins))
+def test_phases_are_those_of_the_reference(seed: int, spread: float) -> None:
+    levels = np.random.default_rng(seed).normal(-4.0, spread, (12, SMALL.num_bins)).astype(np.float32)
+    levels[4:6] = np.log(SMALL.floor)
     noise = noise_spectra(SMALL)
-    phase = StreamingPhase(SMALL, noise)
-    whole = [phase.push(level) for level in levels]
-    phase.reset()
-    for level in levels[:cut]:
-        phase.push(level)
-    snap = phase.snapshot()
-    other = StreamingPhase(SMALL, noise)
-    phase.push(levels[0])
-    other.restore(snap)
-    np.testing.assert_array_equal(np.stack([other.push(level) for level in levels[cut:]]), np.stack(whole[cut:]))
+    reference = PhaseReference(SMALL, noise)
+    expected = np.stack([reference.push(level) for level in levels.astype(np.float64)])
+    np.testing.assert_allclose(StreamingPhase(SMALL, noise).push(levels), expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def tables() -> VocoderTables:
+    return VocoderTables.of(STEREO)
+
+
+@given(cuts=st.lists(st.integers(0, 12), max_size=5), seed=st.integers(0, 99))
+@settings(max_examples=12, deadline=None)
+def test_a_vocoder_in_pieces_is_one_at_once(tables: VocoderTables, cuts: list[int], seed: int) -> None:
+    """And goes on from a snapshot between any two of them, to the bit; at the widths of the default codec."""
+    rng = np.random.default_rng(seed)
+    frames = rng.normal(-4.0, 2.0, (12, STEREO.width)).astype(np.float32)
+    frames[rng.random(12) < 0.2] = np.log(STEREO.floor)
+    whole = Vocoder(tables).push(frames)
+    vocoder, pieces = Vocoder(tables), []
+    for part in np.split(frames, sorted(cuts)):
+        snap = vocoder.snapshot()
+        pieces.append(vocoder.push(part))
+        other = Vocoder(tables)
+        other.push(frames[:3])
+        other.restore(snap)
+        np.testing.assert_array_equal(other.push(part), pieces[-1])
+        vocoder = other
+    assert whole.shape == (12 * STEREO.hop_samples, 2) and whole.dtype == np.float32
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
 @pytest.mark.parametrize(
