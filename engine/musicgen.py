@@ -14,7 +14,7 @@ from .generator import ConditionSource, Sampling
 from .pattern import Pattern
 from .prompt_track import PromptTrack
 from .prompted import Prompt, PromptedLane, PromptedRuntime
-from .runtime import Floats
+from .runtime import Floats, StepLane
 from .schedule import Schedule
 
 
@@ -86,6 +86,13 @@ class PromptedDecoder(PatternDecoder):
     ) -> None:
         self._prompted_lane.attend(self.track.shares(self.next_row + self.origin))
         super()._step(schedule, source, sampling, fetched)
+
+    def open_step(self, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]) -> StepLane:
+        """As PatternDecoder's."""
+        if self._schedule is None:
+            self._start_schedule()
+        self._prompted_lane.attend(self.track.shares(self.next_row + self.origin))
+        return super().open_step(source, sampling, fetched)
 
     def _prefill(self, timesteps: list[int]) -> None:
         """Rows on either side of a change go in calls of their own."""

@@ -20,7 +20,7 @@ from .generator import Codes, Conditions, ConditionSource, Sampling
 from .musicgen import PromptedDecoder
 from .prompt_track import PromptTrack
 from .prompted import Prompt
-from .runtime import PREFILL_ROWS
+from .runtime import PREFILL_ROWS, Floats, StepLane
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,16 @@ class RollingDecoder:
             steps += self._segments[base].plan(target, source, sampling, max_steps=left)
             self._advance(base)
         return steps
+
+    def open_step(self, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]) -> StepLane:
+        """As PatternDecoder's."""
+        return self._segments[self._base(self._known)].open_step(source, sampling, fetched)
+
+    def close_step(self) -> None:
+        """As PatternDecoder's."""
+        base = self._base(self._known)
+        self._segments[base].close_step()
+        self._advance(base)
 
     def read(self, start_frame: int, stop_frame: int) -> Codes:
         """Known codes uint16 [n, K] of [start_frame, stop_frame); ValueError outside what is kept."""

@@ -85,16 +85,22 @@ class StepShape:
         return rows | {name: (cache, [1, self.heads, None, self.head_dim]) for name in self.cache_names()}
 
 
+def session_options(*, threads: int = 1, spinning: bool = False) -> Any:
+    """onnxruntime's options of a step graph. Spinning threads collapse beside a busy neighbour (docs/LOG.md)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    return options
+
+
 class StepRuntime:
     """The loaded graph. Thread-safe: it holds no stream's state."""
 
     def __init__(self, graph: bytes | str, manifest: Manifest, *, threads: int = 1, spinning: bool = False) -> None:
         """`graph` is its bytes, or a path. ManifestError if it cannot be read or does not fit the manifest."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        options = session_options(threads=threads, spinning=spinning)
         try:
             self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
@@ -154,6 +160,8 @@ class StepLane:
         )
         self.max_rows = rows
         self._rows = self._row_buffers(shape)
+        self.prepared = 0  # rows
+        self.past = 0  # index in the cache's live buffer of the first of them
         self._last_slot = np.zeros(1, np.int32)
         self._total_slots = np.zeros((), np.int32)
         self._row_of_level = np.zeros(k, np.int64)
@@ -176,21 +184,48 @@ class StepLane:
 
         `row_of_level` [K] names the row of each token and its logits; without it (prefill) they mean nothing.
         """
+        self.prepare(stack, level, timestep, cond, slot=slot, row_of_level=row_of_level)
+        self.execute()
+
+    def prepare(
+        self, stack: Ints, level: Ints, timestep: Ints, cond: Floats, *, slot: int, row_of_level: Ints | None = None
+    ) -> None:
+        """The first half of `run`: inputs are written, nothing is computed. `execute` or a batch does that."""
         count = len(level)
-        past = self.cache.place(slot)
+        self.past = self.cache.place(slot)
         self._fill(count, stack, level, timestep, cond)
+        self.prepared = count
         if count < MIN_ROWS:
             for array in self._rows.values():
                 array[1] = array[0]
             count = MIN_ROWS
-        self._last_slot[0] = past + count - 1
-        self._total_slots[()] = past + count
+        self._last_slot[0] = self.past + count - 1
+        self._total_slots[()] = self.past + count
         if row_of_level is not None:
             self._row_of_level[:] = row_of_level
         else:
             self._row_of_level[:] = 0
+
+    def execute(self) -> None:
+        """The second half of `run`."""
+        count = max(self.prepared, MIN_ROWS)
         binding = self._bindings.get(count) or self._bind(count)
         self._session.run_with_iobinding(binding)
+
+    @property
+    def rows(self) -> dict[str, npt.NDArray[Any]]:
+        """What was prepared, by input name: `prepared` rows each. Views."""
+        return {name: array[: self.prepared] for name, array in self._rows.items()}
+
+    @property
+    def row_of_level(self) -> Ints:
+        """[K] as prepared."""
+        return self._row_of_level
+
+    @property
+    def cache_values(self) -> list[tuple[str, Any]]:
+        """The cache's tensors by graph input, as onnxruntime binds them: they never move."""
+        return self._cache_values
 
     def _row_buffers(self, shape: StepShape) -> dict[str, npt.NDArray[Any]]:
         """Inputs with an entry per row, as many as a call has at most."""

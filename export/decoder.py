@@ -109,7 +109,7 @@ def build_decoder(weights: Weights, options: DecoderExport, kv_scales: Weights |
         raise ValueError(f"{options.heads} heads do not divide dim {shape.dim} into heads of a multiple of 8")
     if (options.kv_bits == 8) != (kv_scales is not None):
         raise ValueError(f"kv_scales must be given for an 8-bit cache and only then (kv_bits {options.kv_bits})")
-    writer = _DecoderWriter(weights, shape, options, kv_scales)
+    writer = DecoderWriter(weights, shape, options, kv_scales)
     return writer.write()
 
 
@@ -119,7 +119,7 @@ def save_decoder(path: Path, weights: Weights, options: DecoderExport, kv_scales
     path.write_bytes(build_decoder(weights, options, kv_scales).SerializeToString(deterministic=True))
 
 
-class _DecoderWriter:
+class DecoderWriter:
     """One graph under construction."""
 
     def __init__(
@@ -142,8 +142,14 @@ class _DecoderWriter:
             normed, residual = self._norm(residual, attended, f"layers.{layer}.norm2.weight")
             delta = self._feed_forward(normed, layer)
         hidden, _ = self._norm(residual, delta, "norm.weight")
-        sample(self.b, self._logits(hidden), self.shape.num_codebooks, self.shape.codebook_size)
-        return self.b.model({"attacca.window_frames": str(self.options.window_frames)})
+        self._sample(self._logits(hidden))
+        return self.b.model({"attacca.window_frames": str(self.options.window_frames)} | self._metadata())
+
+    def _metadata(self) -> dict[str, str]:
+        return {}
+
+    def _sample(self, logits: str) -> None:
+        sample(self.b, logits, self.shape.num_codebooks, self.shape.codebook_size)
 
     def _declare_inputs(self) -> None:
         b, s = self.b, self.shape
@@ -209,13 +215,18 @@ class _DecoderWriter:
         return normed, total
 
     def _attention(self, x: str, layer: int) -> str:
-        b, o, dim = self.b, self.options, self.shape.dim
+        b, dim = self.b, self.shape.dim
         qkv = self._linear(x, f"layers.{layer}.qkv.weight")
         split = b.constant("split_qk_v", np.array([2 * dim, dim], np.int64))
         qk, value = b.nodes("Split", [qkv, split], 2, axis=-1)
         # Queries and keys turn alike, so one node turns both as twice the heads. Position = row of cos and sin.
         first_row = b.constant("first_row", np.array([0], np.int64))
         turned = b.node("RotaryEmbedding", [qk, first_row, "cos", "sin"], domain=MICROSOFT)
+        return self._attend_all(turned, value, layer)
+
+    def _attend_all(self, turned: str, value: str, layer: int) -> str:
+        """Attention of every branch: turned queries and keys [branches, R, 2 d] and values -> [branches, R, d]."""
+        b, o, dim = self.b, self.options, self.shape.dim
         query, key = b.nodes("Split", [turned, b.constant("split_q_k", np.array([dim, dim], np.int64))], 2, axis=-1)
         parts = [self._per_branch(value_name) for value_name in (query, key, value)]
         outputs = [self._attend(layer, branch, *(p[branch] for p in parts)) for branch in range(o.branches)]
@@ -226,10 +237,11 @@ class _DecoderWriter:
             return [x]
         return self.b.nodes("Split", [x, self.b.constant("split_branches", np.array([1, 1], np.int64))], 2, axis=0)
 
-    def _attend(self, layer: int, branch: int, query: str, key: str, value: str) -> str:
+    def _attend(self, layer: int, branch: int, query: str, key: str, value: str, take: str = "") -> str:
+        """One node over one cache, whose inputs' names end in `take`; packed rows come as the query alone."""
         b, o = self.b, self.options
-        past = [f"key_{branch}_{layer}", f"value_{branch}_{layer}"]
-        inputs = [query, key, value, *past, "last_slot", "total_slots"]
+        past = [f"key_{branch}_{layer}{take}", f"value_{branch}_{layer}{take}"]
+        inputs = [query, key, value, *past, f"last_slot{take}", f"total_slots{take}"]
         attributes: dict[str, object] = {}
         if self.kv_scales is not None:
             scales = [b.constant(f"{part}_scale_{layer}", self._scale(part, layer)) for part in ("key", "value")]
@@ -241,7 +253,7 @@ class _DecoderWriter:
         return b.nodes(
             "GroupQueryAttention",
             inputs,
-            [f"attended_{branch}_{layer}", *(f"{name}.out" for name in past)],
+            [f"attended_{branch}_{layer}{take}", *(f"{name}.out" for name in past)],
             domain=MICROSOFT,
             num_heads=o.heads,
             kv_num_heads=o.heads,
@@ -264,16 +276,9 @@ class _DecoderWriter:
 
     def _logits(self, hidden: str) -> str:
         """Guided logits [K, V]: each codebook's head reads the row that row_of_level names, in every branch."""
-        b, s, branches = self.b, self.shape, self.options.branches
+        b, branches = self.b, self.options.branches
         rows = b.node("Transpose", [b.node("Gather", [hidden, "row_of_level"], axis=1)], perm=[1, 0, 2])
-        split = b.constant("split_levels", np.ones(s.num_codebooks, np.int64))
-        each = [rows] if s.num_codebooks == 1 else b.nodes("Split", [rows, split], s.num_codebooks, axis=0)
-        heads = self.weights["heads"]
-        logits = [
-            b.linear(x, f"heads.{k}", np.ascontiguousarray(heads[k].T), self.options.precision)
-            for k, x in enumerate(each)
-        ]
-        stacked = b.node("Concat", logits, axis=0)  # [K, branches, V]
+        stacked = self._heads(rows)  # [K, branches, V]
         axis_1 = b.constant("axis_1", np.array([1], np.int64))
         if branches == 1:
             return b.node("Squeeze", [stacked, axis_1], out="logits")
@@ -285,6 +290,18 @@ class _DecoderWriter:
         )
         toward = b.node("Mul", [b.node("Sub", [with_conditions, without]), "guidance"])
         return b.node("Add", [without, toward], out="logits")
+
+    def _heads(self, rows: str) -> str:
+        """Rows [K, ..., d] -> logits [K, ..., V], each codebook's by its own head."""
+        b, levels = self.b, self.shape.num_codebooks
+        split = b.constant("split_levels", np.ones(levels, np.int64))
+        each = [rows] if levels == 1 else b.nodes("Split", [rows, split], levels, axis=0)
+        heads = self.weights["heads"]
+        logits = [
+            b.linear(x, f"heads.{k}", np.ascontiguousarray(heads[k].T), self.options.precision)
+            for k, x in enumerate(each)
+        ]
+        return b.node("Concat", logits, axis=0)
 
 
 def sample(b: GraphBuilder, logits: str, num_codebooks: int, codebook_size: int) -> None:

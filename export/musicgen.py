@@ -58,7 +58,7 @@ def build_step(
     """
     if (options.kv_bits == 8) != (kv_scales is not None):
         raise ValueError(f"kv_scales must be given for an 8-bit cache and only then (kv_bits {options.kv_bits})")
-    return _StepWriter(weights, shape, options, kv_scales).write()
+    return StepWriter(weights, shape, options, kv_scales).write()
 
 
 def build_prompt(weights: Weights, shape: MusicgenShape, options: MusicgenExport) -> onnx.ModelProto:
@@ -119,7 +119,7 @@ def _stored(options: MusicgenExport) -> str:
     return "fp32" if options.precision == "fp32" else "fp16"
 
 
-class _StepWriter:
+class StepWriter:
     """One graph under construction."""
 
     def __init__(
@@ -147,8 +147,14 @@ class _StepWriter:
             normed, residual = self._norm(residual, delta, f"{prefix}final_layer_norm")
             delta = self._feed_forward(normed, prefix)
         hidden, _ = self._norm(residual, delta, "layer_norm")
-        sample(self.b, self._logits(hidden), self.shape.num_codebooks, self.shape.codebook_size)
-        return self.b.model({"attacca.window_frames": str(self.options.window_frames)})
+        self._sample(self._logits(hidden))
+        return self.b.model({"attacca.window_frames": str(self.options.window_frames)} | self._metadata())
+
+    def _metadata(self) -> dict[str, str]:
+        return {}
+
+    def _sample(self, logits: str) -> None:
+        sample(self.b, logits, self.shape.num_codebooks, self.shape.codebook_size)
 
     def _declare_inputs(self) -> None:
         b, s = self.b, self.shape
@@ -216,14 +222,18 @@ class _StepWriter:
     def _self_attention(self, x: str, layer: int) -> str:
         b, prefix = self.b, f"layers.{layer}.self_attn."
         stacked = np.concatenate([self.weights[f"{prefix}{part}_proj.weight"] for part in "qkv"])
-        qkv = b.linear(x, f"{prefix}qkv", stacked, self.options.precision)
-        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(qkv))]
-        return b.node("Concat", outputs, axis=0)
+        return self._attend_all(b.linear(x, f"{prefix}qkv", stacked, self.options.precision), layer)
 
-    def _attend(self, layer: int, branch: int, qkv: str) -> str:
+    def _attend_all(self, qkv: str, layer: int) -> str:
+        """Attention of both branches: packed rows [2, R, 3 d] -> [2, R, d]."""
+        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(qkv))]
+        return self.b.node("Concat", outputs, axis=0)
+
+    def _attend(self, layer: int, branch: int, qkv: str, take: str = "") -> str:
+        """One node over one cache, whose inputs' names end in `take`."""
         b, s = self.b, self.shape
-        past = [f"key_{branch}_{layer}", f"value_{branch}_{layer}"]
-        inputs = [qkv, "", "", *past, "last_slot", "total_slots"]
+        past = [f"key_{branch}_{layer}{take}", f"value_{branch}_{layer}{take}"]
+        inputs = [qkv, "", "", *past, f"last_slot{take}", f"total_slots{take}"]
         attributes: dict[str, Any] = {}
         if self.kv_scales is not None:
             inputs += ["", "", "", "", ""]
@@ -235,7 +245,7 @@ class _StepWriter:
         return b.nodes(
             "GroupQueryAttention",
             inputs,
-            [f"attended_{branch}_{layer}", *(f"{name}.out" for name in past)],
+            [f"attended_{branch}_{layer}{take}", *(f"{name}.out" for name in past)],
             domain=MICROSOFT,
             num_heads=s.heads,
             kv_num_heads=s.heads,
@@ -265,12 +275,18 @@ class _StepWriter:
         """Guided logits [K, V] of the first row."""
         b, s = self.b, self.shape
         row = b.node("Gather", [hidden, b.constant("first_row", np.array(0, np.int64))], axis=1)  # [2, d]
-        heads = np.concatenate([self.weights[f"lm_heads.{k}.weight"] for k in range(s.num_codebooks)])
-        flat = b.linear(row, "lm_heads", heads, self.options.precision)
+        flat = self._heads(row)
         per_codebook = b.constant("per_codebook", np.array([BRANCHES, s.num_codebooks, s.codebook_size], np.int64))
-        axis_0 = b.constant("axis_0", np.array([0], np.int64))
-        prompted, without = (
-            b.node("Squeeze", [part, axis_0]) for part in self._branches(b.node("Reshape", [flat, per_codebook]))
-        )
+        return self._guided(b.node("Reshape", [flat, per_codebook]))
+
+    def _guided(self, logits: str) -> str:
+        """Logits [2, K, V] of both branches -> [K, V]."""
+        b, axis_0 = self.b, self.b.constant("axis_0", np.array([0], np.int64))
+        prompted, without = (b.node("Squeeze", [part, axis_0]) for part in self._branches(logits))
         toward = b.node("Mul", [b.node("Sub", [prompted, without]), "guidance"])
         return b.node("Add", [without, toward], out="logits")
+
+    def _heads(self, rows: str) -> str:
+        """Rows [..., d] -> logits of all codebooks [..., K * V]."""
+        heads = np.concatenate([self.weights[f"lm_heads.{k}.weight"] for k in range(self.shape.num_codebooks)])
+        return self.b.linear(rows, "lm_heads", heads, self.options.precision)

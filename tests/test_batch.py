@@ -1,0 +1,262 @@
+"""Takes stepped together have the tokens, and the logits to the bit, that each has alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from decoder_fixtures import TINY_LAYOUT, Source, random_codes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("onnx")
+
+from attacca.engine.batch import BatchRuntime
+from attacca.engine.decoder import PatternDecoder
+from attacca.engine.generator import Sampling
+from attacca.engine.manifest import (
+    ConditioningSection,
+    DecoderSection,
+    Manifest,
+    ManifestError,
+    PatternSection,
+)
+from attacca.engine.pattern import make_pattern
+from attacca.engine.runtime import StepRuntime
+from attacca.engine.sharing import Part, plan_together
+from attacca.export.batch import build_decoder_batch, share_weights
+from attacca.export.decoder import DecoderExport, build_decoder, save_decoder
+from attacca.export.tiny import random_decoder
+
+CODEBOOKS, SIZE, WINDOW, DIM, HEADS, LAYERS, TAKES = 4, 32, 24, 128, 2, 2, 3
+SAMPLINGS = [
+    Sampling(seed=1, guidance=2.0),
+    Sampling(seed=2, guidance=0.5, temperature=0.8, top_k=5),
+    Sampling(seed=3, temperature=0.0, guidance=1.5),
+]
+HEARD = [1, 30, 77]  # frames: at the beginning, past the window, past a compaction
+
+
+def options(precision: str) -> DecoderExport:
+    return DecoderExport(heads=HEADS, window_frames=WINDOW, precision=precision)
+
+
+@cache
+def weights(seed: int = 0) -> dict[str, np.ndarray]:
+    return random_decoder(
+        layers=LAYERS,
+        dim=DIM,
+        hidden=192,
+        num_codebooks=CODEBOOKS,
+        codebook_size=SIZE,
+        conditioning_width=TINY_LAYOUT.width,
+        seed=seed,
+    )
+
+
+def manifest(pattern: str, precision: str) -> Manifest:
+    return Manifest(
+        format_version=1,
+        name="random",
+        version="1",
+        licence="none",
+        sample_rate=32000,
+        hop_samples=640,
+        num_codebooks=CODEBOOKS,
+        codebook_size=SIZE,
+        window_frames=WINDOW,
+        pattern=PatternSection(name=pattern, p=3),
+        conditioning=ConditioningSection.of(TINY_LAYOUT),
+        decoder=DecoderSection(layers=LAYERS, heads=HEADS, head_dim=DIM // HEADS, dim=DIM, precision=precision),
+        codec={},
+        files={},
+    )
+
+
+@cache
+def runtimes(pattern: str, precision: str) -> tuple[StepRuntime, BatchRuntime]:
+    single = StepRuntime(
+        build_decoder(weights(), options(precision)).SerializeToString(), manifest(pattern, precision)
+    )
+    graph = build_decoder_batch(weights(), options(precision), TAKES).SerializeToString()
+    return single, BatchRuntime(graph, single)
+
+
+def heard(pattern: str, precision: str) -> list[PatternDecoder]:
+    """Takes at different lengths."""
+    decoders = []
+    for number, frames in enumerate(HEARD):
+        decoder = PatternDecoder(runtimes(pattern, precision)[0], make_pattern(pattern, CODEBOOKS, p=3))
+        decoder.listen(random_codes(frames, seed=number, size=SIZE), Source(number).rows(0, frames))
+        decoders.append(decoder)
+    return decoders
+
+
+def step(decoder: PatternDecoder, number: int, count: int) -> None:
+    decoder.plan(10**6, Source(number), SAMPLINGS[number], max_steps=count)
+
+
+def assert_equal(together: list[PatternDecoder], alone: list[PatternDecoder]) -> None:
+    for one, other in zip(together, alone, strict=True):
+        assert one.frontier == other.frontier
+        span = (max(0, one.frontier - WINDOW), one.frontier)
+        np.testing.assert_array_equal(one.read(*span), other.read(*span))
+        np.testing.assert_array_equal(one._lane.logits, other._lane.logits)
+
+
+def prefix(order: list[int]) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.integers(1, TAKES).map(lambda count: tuple(order[:count]))
+
+
+Command = tuple[str, int, tuple[int, ...]]
+takes = st.integers(0, TAKES - 1)
+commands = st.one_of(
+    st.tuples(st.just("step"), st.integers(1, 9), st.permutations(range(TAKES)).flatmap(prefix)),
+    st.tuples(st.just("rollback"), st.integers(1, 12), takes.map(lambda take: (take,))),
+    st.tuples(st.just("snapshot"), st.just(0), takes.map(lambda take: (take,))),
+    st.tuples(st.just("restore"), st.just(0), takes.map(lambda take: (take,))),
+)
+
+
+def obey(
+    decoders: list[PatternDecoder],
+    command: Command,
+    steps: Callable[[tuple[int, ...], int], None],
+    kept: dict[int, object],
+) -> None:
+    what, count, who = command
+    if what == "step":
+        steps(who, count)
+        return
+    decoder = decoders[who[0]]
+    if what == "rollback":
+        decoder.rollback(max(HEARD[who[0]], decoder.frontier - count))
+    elif what == "snapshot":
+        kept[who[0]] = decoder.snapshot()
+    elif who[0] in kept:
+        decoder.restore(kept[who[0]])
+
+
+@pytest.mark.parametrize(("pattern", "precision"), [("stack-delay", "int8"), ("delay", "int4"), ("delay", "fp32")])
+@settings(max_examples=8, deadline=None)
+@given(st.lists(commands, min_size=1, max_size=12))
+def test_together_equals_alone(pattern: str, precision: str, script: list[Command]) -> None:
+    """Joined and left at any step, rolled back and restored on the way."""
+    together, alone = heard(pattern, precision), heard(pattern, precision)
+    stepper = runtimes(pattern, precision)[1].stepper()
+
+    def jointly(who: tuple[int, ...], count: int) -> None:
+        parts = [
+            Part(generator=together[n], until_frame=10**6, source=Source(n), sampling=SAMPLINGS[n]) for n in who
+        ]
+        assert plan_together(stepper, parts, count) == [count] * len(who)
+
+    def severally(who: tuple[int, ...], count: int) -> None:
+        for number in who:
+            step(alone[number], number, count)
+
+    kept: tuple[dict[int, object], dict[int, object]] = ({}, {})
+    for command in [*script, ("step", 2, tuple(range(TAKES)))]:
+        obey(together, command, jointly, kept[0])
+        obey(alone, command, severally, kept[1])
+    assert_equal(together, alone)
+
+
+def test_the_lead_is_not_waited_for() -> None:
+    """Riders stop where the lead is done, and need fewer steps where they are."""
+    together, alone = heard("delay", "int8"), heard("delay", "int8")
+    stepper = runtimes("delay", "int8")[1].stepper()
+    wanted = [HEARD[0] + 6, HEARD[1] + 2, HEARD[2] + 20]
+    parts = [
+        Part(generator=decoder, until_frame=wanted[n], source=Source(n), sampling=SAMPLINGS[n])
+        for n, decoder in enumerate(together)
+    ]
+    ran = plan_together(stepper, parts, 50)
+    assert together[0].frontier == wanted[0] and together[1].frontier == wanted[1]
+    assert ran[2] == ran[0] > ran[1] and together[2].frontier < wanted[2]
+    for number, count in enumerate(ran):
+        step(alone[number], number, count)
+    assert_equal(together, alone)
+
+
+class Broken(Source):
+    def rows(self, first_frame: int, count: int) -> np.ndarray:
+        raise RuntimeError("no conditions")
+
+
+class Poisoned(Source):
+    def rows(self, first_frame: int, count: int) -> np.ndarray:
+        return super().rows(first_frame, count) * np.float32(np.nan)
+
+
+@pytest.mark.parametrize("bad", [Broken(), Poisoned()])
+def test_a_riders_failure_is_its_own(bad: Source) -> None:
+    together, alone = heard("delay", "int8"), heard("delay", "int8")
+    stepper = runtimes("delay", "int8")[1].stepper()
+    sources = [Source(0), bad, Source(2)]
+    parts = [
+        Part(generator=decoder, until_frame=10**6, source=sources[n], sampling=SAMPLINGS[n])
+        for n, decoder in enumerate(together)
+    ]
+    assert plan_together(stepper, parts, 5) == [5, 0, 5]
+    with pytest.raises((RuntimeError, FloatingPointError)):
+        plan_together(stepper, [parts[1], parts[0]], 5)
+    step(alone[0], 0, 6 if isinstance(bad, Poisoned) else 5)  # a lead's bad logits take nothing from a rider
+    step(alone[2], 2, 5)
+    assert_equal([together[0], together[2]], [alone[0], alone[2]])
+
+
+def test_memory_of_takes_that_left_is_let_go() -> None:
+    decoders = heard("delay", "int8")
+    stepper = runtimes("delay", "int8")[1].stepper()
+
+    def run(who: list[int]) -> None:
+        for n in who:
+            decoders[n].open_step(Source(n), SAMPLINGS[n], {})
+        stepper.run([decoders[n]._lane for n in who])
+
+    run([0, 1, 2])
+    run([2, 0])
+    held = decoders[1]._lane.cache.live.copy()
+    run([0, 2])
+    np.testing.assert_array_equal(decoders[1]._lane.cache.live, held)
+    assert [place for place in stepper._places if place is not None] == [decoders[0]._lane, decoders[2]._lane]
+    stepper.forget()
+    assert stepper._places == [None] * TAKES
+
+
+def test_weights_are_read_from_the_graph_of_one(tmp_path: Path) -> None:
+    save_decoder(tmp_path / "decoder.onnx", weights(), options("int8"))
+    graph = share_weights(build_decoder_batch(weights(), options("int8"), TAKES), tmp_path / "decoder.onnx")
+    (tmp_path / "batch.onnx").write_bytes(graph.SerializeToString())
+    assert len((tmp_path / "batch.onnx").read_bytes()) < 0.25 * len((tmp_path / "decoder.onnx").read_bytes())
+    single, whole = runtimes("delay", "int8")
+    outputs = []
+    for batch in (whole, BatchRuntime(str(tmp_path / "batch.onnx"), single)):
+        decoders = heard("delay", "int8")
+        parts = [
+            Part(generator=d, until_frame=10**6, source=Source(n), sampling=SAMPLINGS[n])
+            for n, d in enumerate(decoders)
+        ]
+        plan_together(batch.stepper(), parts, 6)
+        outputs.append([d._lane.logits for d in decoders])
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    with pytest.raises(ValueError, match="does not hold the weight"):
+        share_weights(build_decoder_batch(weights(1), options("int8"), TAKES), tmp_path / "decoder.onnx")
+
+
+def test_a_graph_that_does_not_fit_is_refused() -> None:
+    single, _ = runtimes("delay", "int8")
+    with pytest.raises(ManifestError, match="not readable"):
+        BatchRuntime(b"nonsense", single)
+    with pytest.raises(ManifestError, match="does not fit"):
+        BatchRuntime(build_decoder(weights(), options("int8")).SerializeToString(), single)
+    wider = build_decoder_batch(weights(), replace(options("int8"), window_frames=25), TAKES).SerializeToString()
+    with pytest.raises(ManifestError, match="does not fit"):
+        BatchRuntime(wider, single)
+    with pytest.raises(ValueError, match=r"2\.\.32"):
+        build_decoder_batch(weights(), options("int8"), 1)
