@@ -168,6 +168,23 @@ def test_tokens_that_are_there_are_kept(data: Path, finished: Path, tmp_path: Pa
     np.testing.assert_array_equal(np.load(tmp_path / "00001.npy"), whole)
 
 
+def test_songs_are_there_at_other_levels_too(data: Path, finished: Path, tmp_path: Path) -> None:
+    state = State.load(finished / "codec.pt")
+    tokenise.tokenise_folder(data / "train", tmp_path, state, levels=2, threads=1)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        f"{i:05d}{level}.npy" for i in range(3) for level in ("", ".level1", ".level2")
+    )
+    audio = load_audio(data / "train" / "00001.npz", tiny_config())
+    for name in ("00001.level1", "00001.level2"):
+        other = tokenise.at_level(audio, name)
+        gain = float(np.linalg.norm(other) / np.linalg.norm(audio))
+        np.testing.assert_allclose(other, gain * audio, atol=1e-6)
+        assert -18.01 <= 20 * np.log10(gain) <= 3.01 and np.abs(other).max() <= 1.0
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), tokenise.tokens_of(other, state))
+    loud = audio / np.abs(audio).max()
+    assert all(np.abs(tokenise.at_level(loud, str(i))).max() <= 1.0 for i in range(50))
+
+
 def test_tokens_need_a_quantiser() -> None:
     with pytest.raises(ValueError, match="no quantiser yet"):
         tokenise.tokens_of(np.zeros(6400, np.float32), State(net=CodecNet(tiny_config())))

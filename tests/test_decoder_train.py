@@ -152,6 +152,44 @@ def test_crops_carry_the_frame_before(tmp_path: Path) -> None:
         TokenSongs(tmp_path, "nowhere")
 
 
+def test_crops_at_switches_join_where_players_change(tmp_path: Path) -> None:
+    root = write_songs(tmp_path)
+    for path in (root / "train").glob("*.npz"):
+        with np.load(path) as labels:
+            values = dict(labels)
+        values["instruments"][90:, 1] = False
+        np.savez(path, **values)
+    (root / "tokens" / "train" / "00001.level1.npy").write_bytes(
+        (root / "tokens" / "train" / "00001.npy").read_bytes()
+    )
+    songs = TokenSongs(root, "train")
+    assert len(songs.codes) == 4 and songs.switches == [(song, 90) for song in range(4)]
+    players = group_slices(songs.layout)["instruments"]
+    rng = np.random.default_rng(0)
+    for prefix in (12, 0):
+        cond = songs.batch(rng, 16, 40, prefix=prefix, at_switches=1.0)[1][:, 1:, players]
+        changed = (cond[:, 1:] != cond[:, :-1]).any(2)
+        assert (changed.sum(1) == 1).all()
+        if prefix:
+            assert (changed.argmax(1) + 1 == prefix).all()
+    anywhere = songs.batch(rng, 64, 40)[1][:, 1:, players]
+    assert (anywhere[:, 1:] == anywhere[:, :-1]).all((1, 2)).any()
+
+
+def test_a_run_begins_at_the_weights_of_another_pattern(tmp_path: Path) -> None:
+    songs = TokenSongs(write_songs(tmp_path), "train")
+    taught = make_trainer(learning_rate=1e-2, updates=40)
+    train(taught, songs, songs, tmp_path / "run", say=lambda text: None)
+    config = sized("1x64", num_codebooks=BOOKS, codebook_size=SIZE, cond_width=WIDTH, pattern="stack-delay", p=1,
+                   window_frames=32)  # fmt: skip
+    fresh, goes_on = (Trainer(config, taught.config, device="cpu") for _ in range(2))
+    goes_on.begin_at(tmp_path / "run" / CHECKPOINT)
+    assert goes_on.updates == 0
+    for name, weight in goes_on.model.state_dict().items():
+        assert torch.equal(weight, taught.ema[name]) and torch.equal(goes_on.ema[name], taught.ema[name])
+    assert goes_on.evaluate(songs)["bits_per_frame"] < 0.8 * fresh.evaluate(songs)["bits_per_frame"]
+
+
 def test_styles_are_named_where_the_songs_composer_is_known(tmp_path: Path) -> None:
     named = TokenSongs(write_songs(tmp_path / "v1", about='{"composer": "v1"}'), "train").layout
     assert (named.styles, named.groups) == (STYLE_NAMES, DEFAULT_LAYOUT.groups)
@@ -193,16 +231,19 @@ def test_the_command_goes_on_with_a_checkpoint_of_fewer_styles(tmp_path: Path) -
 def test_dropout_drops_what_it_says() -> None:
     rng = np.random.default_rng(0)
     cond = np.ones((2000, 9, WIDTH), dtype=np.float32)
-    dropped = drop(cond, 4, Dropout(everything=0.1, group=0.2, group_in_prefix=0.3, bos=0.0), rng, DEFAULT_LAYOUT)
+    shares = {"everything": 0.1, "group": 0.2, "group_in_prefix": 0.3, "instruments_in_prefix": 0.6, "bos": 0.0}
+    dropped = drop(cond, 4, Dropout(**shares), rng, DEFAULT_LAYOUT)
     assert (cond == 1.0).all()
     for name, columns in group_slices(DEFAULT_LAYOUT).items():
         late, early = dropped[:, 5:, columns], dropped[:, :5, columns]
         assert (late == late[:, :1, :1]).all() and (early == early[:, :1, :1]).all()
         assert np.mean(late[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8, abs=0.04), name
-        assert np.mean(early[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8 * 0.7, abs=0.04), name
+        kept = 0.4 if name == "instruments" else 0.7
+        assert np.mean(early[:, 0, 0] == 0) == pytest.approx(1 - 0.9 * 0.8 * kept, abs=0.04), name
     beat, tempo = (dropped[:, :, group_slices(DEFAULT_LAYOUT)[name].start] for name in ("beat", "tempo"))
     np.testing.assert_array_equal(beat, tempo)
-    bos = drop(cond, 0, Dropout(everything=0, group=0, group_in_prefix=0, bos=1.0), rng, DEFAULT_LAYOUT)
+    bos = drop(cond, 0, Dropout(everything=0, group=0, group_in_prefix=0, instruments_in_prefix=0, bos=1.0), rng,
+               DEFAULT_LAYOUT)  # fmt: skip
     assert not bos[:, 0].any() and bos[:, 1:].all()
 
 

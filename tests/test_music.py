@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -145,6 +146,21 @@ def test_bars_are_not_copies(seed: int, name: str) -> None:
         place = n.grid_ticks % song.bar_ticks
         bars[n.grid_ticks // song.bar_ticks].append((n.instrument, n.pitch, place, n.velocity))
     assert len({tuple(sorted(b)) for b in bars}) == song.num_bars
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_players_who_come_and_go_change_nothing_else_of_the_plan(seed: int) -> None:
+    calm, restless = compose(seed), compose(seed, switching=True)
+    assert (calm.style, calm.meter, calm.num_bars) == (restless.style, restless.meter, restless.num_bars)
+    assert calm.tempo == restless.tempo and calm.chords == restless.chords and calm.tracks == restless.tracks
+    changes = [a != b for a, b in pairwise(restless.players)]
+    assert sum(changes) >= len(changes) / 4 - 1  # nobody stays as they are for more than four bars
+    assert max(len(list(same)) for _, same in groupby(restless.players)) <= 4
+    for instrument in INSTRUMENTS:
+        sounding = {
+            note.grid_ticks // restless.bar_ticks for note in restless.notes if note.instrument == instrument
+        }
+        assert sounding <= {bar for bar, who in enumerate(restless.players) if instrument in who}
 
 
 def test_what_training_draws_covers_styles_meters_tempi_and_never_the_held_out() -> None:

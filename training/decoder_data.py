@@ -30,10 +30,11 @@ class Dropout:
     everything: float = 0.1
     group: float = 0.1
     group_in_prefix: float = 0.15
+    instruments_in_prefix: float = 0.5  # who was heard is hardly ever known, who shall play is
     bos: float = 0.5  # conditioning of the BOS row, whose frame may be before all time
 
     def __post_init__(self) -> None:
-        for name in ("everything", "group", "group_in_prefix", "bos"):
+        for name in ("everything", "group", "group_in_prefix", "instruments_in_prefix", "bos"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be 0..1")
 
@@ -48,13 +49,16 @@ class TokenSongs:
         self.layout = layout
         self.codes: list[np.ndarray] = []
         self.conditioning: list[np.ndarray] = []
+        self.switches: list[tuple[int, int]] = []  # song and frame, where players come or go
         composers: set[str] = set()
         for path in sorted((data / "tokens" / split).glob("*.npy"))[:limit]:
             codes = np.load(path)
-            with np.load(data / split / f"{path.stem}.npz") as labels:
+            with np.load(data / split / f"{path.stem.partition('.')[0]}.npz") as labels:
                 controls = Controls(**{name: labels[name] for name in Controls.__dataclass_fields__})
                 composers.add(_composer(labels))
             frames = min(len(codes), len(controls))
+            switched = (controls.instruments[1:frames] != controls.instruments[: frames - 1]).any(1)
+            self.switches += [(len(self.codes), int(frame) + 1) for frame in np.flatnonzero(switched)]
             self.codes.append(codes[:frames].astype(np.int64))
             self.conditioning.append(encode(controls, layout)[:frames].astype(np.float16))
         if not self.codes:
@@ -72,10 +76,21 @@ class TokenSongs:
         cond[begin - start + 1 :] = self.conditioning[song][begin : start + frames]
         return self.codes[song][start : start + frames], cond
 
-    def batch(self, rng: np.random.Generator, size: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """Random crops: codes int64 [B, frames, K], conditioning [B, frames + 1, C]."""
-        songs = rng.choice(len(self.codes), size=size, p=self._weights)
-        crops = [self.crop(s, int(rng.integers(len(self.codes[s]) - frames + 1)), frames) for s in songs]
+    def batch(
+        self, rng: np.random.Generator, size: int, frames: int, *, prefix: int = 0, at_switches: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random crops: codes int64 [B, frames, K], conditioning [B, frames + 1, C].
+
+        `at_switches`: share of crops in which players come or go, at the end of the prefix where there is one.
+        """
+        crops = []
+        for song in rng.choice(len(self.codes), size=size, p=self._weights):
+            start = int(rng.integers(len(self.codes[song]) - frames + 1))
+            if self.switches and rng.random() < at_switches:
+                song, switch = self.switches[int(rng.integers(len(self.switches)))]
+                start = switch - (prefix or int(rng.integers(1, frames)))
+                start = min(max(start, 0), len(self.codes[song]) - frames)
+            crops.append(self.crop(int(song), start, frames))
         codes, cond = (np.stack(part) for part in zip(*crops, strict=True))
         return codes, cond
 
@@ -103,7 +118,8 @@ def drop(
     nothing = rng.random(size) < dropout.everything
     for together in _TOGETHER:
         whole = nothing | (rng.random(size) < dropout.group)
-        early = rng.random(size) < dropout.group_in_prefix
+        unheard = dropout.instruments_in_prefix if together == ("instruments",) else dropout.group_in_prefix
+        early = rng.random(size) < unheard
         for name in (name for name in together if name in slices):
             dropped[whole, :, slices[name]] = 0.0
             dropped[early, : prefix_frames + 1, slices[name]] = 0.0

@@ -44,6 +44,7 @@ class TrainConfig:
     batch: int = 8
     crop_frames: int = 224
     prefixes: tuple[int, ...] = (0, 32, 64, 96, 128, 160)  # one is drawn per batch
+    at_switches: float = 0.4  # of crops: players come or go in them, at the prefix's end
     without_bos: float = 0.5  # where there is a prefix: as in a take whose beginning has left the window
     learning_rate: float = 2.5e-3
     final_rate: float = 0.02  # of the peak
@@ -172,7 +173,9 @@ class Trainer:
         prefix = int(self.rng.choice(config.prefixes))
         without_bos = self.rng.random() < config.without_bos  # drawn for every pattern: all see the same crops
         fresh = not (without_bos and prefix and self.model_config.make_pattern().family == "stack")
-        codes, cond = songs.batch(self.rng, config.batch, config.crop_frames)
+        codes, cond = songs.batch(
+            self.rng, config.batch, config.crop_frames, prefix=prefix, at_switches=config.at_switches
+        )
         cond = drop(cond, prefix, Dropout(), self.rng, songs.layout)
         shares = zip(np.split(codes, config.workers), np.split(cond, config.workers), strict=True)
         own, *others = ((*share, prefix, fresh) for share in shares)
@@ -230,6 +233,12 @@ class Trainer:
         """Ends the helpers."""
         for helper in self.helpers:
             helper.close()
+
+    def begin_at(self, path: Path) -> None:
+        """Begins at a checkpoint's averaged weights, whatever its pattern. RuntimeError where sizes differ."""
+        weights = torch.load(path, map_location=self.device, weights_only=True)["ema"]
+        self.model.load_state_dict(weights)
+        self.ema = {name: weight.detach().clone() for name, weight in weights.items()}
 
     def load(self, path: Path) -> None:
         """Continues from a checkpoint of the same sizes. Raises OSError, ValueError or RuntimeError."""
@@ -316,7 +325,7 @@ def main(
     run: Annotated[Path, typer.Option(help="run folder: checkpoint and log")],
     size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "6x256",
     pattern: Annotated[str, typer.Option(help="codebook pattern")] = "stack-delay",
-    p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 3,
+    p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 1,
     codec: Annotated[
         Path | None, typer.Option(help="codec run whose codewords tie the tokens together; none: plain tables")
     ] = None,
@@ -330,6 +339,9 @@ def main(
     crop_frames: Annotated[int, typer.Option(help="frames per crop")] = 224,
     learning_rate: Annotated[float, typer.Option(help="peak")] = 2.5e-3,
     muon: Annotated[bool, typer.Option(help="Muon for the layers' matrices")] = True,
+    init: Annotated[
+        Path | None, typer.Option(help="run whose averaged weights to begin at; its pattern may be another")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="go on from the run's checkpoint if there is one")] = True,
     workers: Annotated[int, typer.Option(help="processes that share a batch, one core each; a GPU takes one")] = 2,
     seed: Annotated[int, typer.Option()] = 0,
@@ -369,6 +381,8 @@ def main(
     trainer = Trainer(config, recipe, layout=songs.layout, codewords=codewords)
     if resumes:
         trainer.load(checkpoint)
+    elif init is not None:
+        trainer.begin_at(init / CHECKPOINT)
     console = Console()
     parameters = sum(weight.numel() for weight in trainer.model.parameters())
     console.print(f"{parameters / 1e6:.1f} M parameters, {songs.total_frames} frames, {trainer.device}")

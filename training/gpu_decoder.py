@@ -112,7 +112,7 @@ def main(
     codec: Annotated[Path | None, typer.Option(help="codec run whose codewords tie the tokens together")] = None,
     size: Annotated[str, typer.Option(help="layers x width, width a multiple of 64")] = "16x1024",
     codebook_size: Annotated[int, typer.Option(help="codes per codebook")] = 1024,
-    p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 3,
+    p: Annotated[int, typer.Option(help="permutation of stack-delay")] = 1,
     minutes: Annotated[float, typer.Option(help="training time, summed over resumed runs")] = 60.0,
     updates: Annotated[int, typer.Option(help="train for so many updates in place of minutes")] = 0,
     batch: Annotated[int, typer.Option(help="crops per update, of all processes")] = 64,

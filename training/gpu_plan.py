@@ -50,6 +50,7 @@ class Budget:
     heldout: int
     seconds: float
     sounds: int
+    switching: int  # of more songs, in which players come and go all the time
     sheet: tuple[str, ...]
     codec: tuple[str, ...]
     small: tuple[str, ...]
@@ -69,10 +70,11 @@ class Budget:
 
         return cls(
             first_songs=max(50, round(700 * share)),
-            songs=max(100, round(2400 * share)),
+            songs=max(100, round(1600 * share)),
             heldout=24,
             seconds=44.0,
             sounds=max(50, round(300 * share)),
+            switching=max(50, round(1000 * share)),
             sheet=(),
             codec=(
                 *("--geometry", "v1", "--device", "cuda", "--batch", "96"),
@@ -94,6 +96,7 @@ TINY = Budget(
     heldout=2,
     seconds=12.0,
     sounds=3,
+    switching=2,
     sheet=("--rate", "32000", "--channels", "1"),
     codec=(
         *("--tiny", "--device", "cpu", "--batch", "4", "--crop-frames", "32"),
@@ -118,7 +121,7 @@ def plan(root: Path, budget: Budget, *, cores: int, total: float = FULL_MINUTES)
         *("-m", "attacca.training.codec_train", "--data", str(data), "--also", str(sounds), "--run", str(codec)),
         *("--threads", each, *budget.codec),
     )
-    tokens = ("--data", str(data), "--codec", str(codec), "--threads", each)
+    tokens = ("--data", str(data), "--codec", str(codec), "--levels", "1", "--threads", each)
     parts = [
         Part(
             name="songs",
@@ -136,7 +139,7 @@ def plan(root: Path, budget: Budget, *, cores: int, total: float = FULL_MINUTES)
         ),
         Part(
             name="more-songs",
-            command=(*songs, str(budget.songs)),
+            command=(*songs, str(budget.songs), "--switching", str(budget.switching)),
             result=data / "train",
             minutes=0.0,
             ends=FILES,
@@ -233,7 +236,7 @@ def _speed(root: Path, name: str) -> Part:
     bundle = str(root / "bundles" / name)
     return Part(
         name=f"speed-{name}",
-        command=("-m", "attacca.bridge.cli", "bench", "--quick", "--json", "--model", bundle),
+        command=("-m", "attacca.bridge.cli", "bench", "--quick", "--json", "-", "--model", bundle),
         result=root / f"speed-{name}.json",
         minutes=0.3,
         ends=WHOLE,

@@ -52,6 +52,8 @@ class Size:
     heldout_styles: int
     seconds: float  # of a song
     sounds: int  # clips that are no songs, for a robust codec
+    switching: int = 0  # more songs, in which players come and go all the time
+    levels: int = 0  # other levels at which the decoder meets each song
     sheet: tuple[str, ...] = ()  # format of songs and sounds
     codec: tuple[str, ...]  # arguments of the codec's training
     decoder: tuple[str, ...]  # arguments of the decoder's training
@@ -60,8 +62,8 @@ class Size:
     scorecard: tuple[str, ...] = ()  # arguments of the scorecard
 
     def __post_init__(self) -> None:
-        least = {"songs": 1, "heldout": 1, "heldout_styles": 0, "sounds": 1, "seconds": 2.0}
-        for name, low in least.items():
+        least = {"songs": 1, "heldout": 1, "sounds": 1, "seconds": 2.0}
+        for name, low in (least | dict.fromkeys(("heldout_styles", "switching", "levels"), 0)).items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed: {low} and up")
 
@@ -75,8 +77,10 @@ SIZES = {
         heldout_styles=8,
         seconds=44.0,
         sounds=240,
+        switching=320,
+        levels=1,
         codec=("--geometry", "v1", "--minutes", "22", "--decoder-minutes", "10"),
-        decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "58"),
+        decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "120"),
         export=SAMPLING,
     ),
     "gpu": Size(  # one large GPU, as long as it takes; in short leases: training/gpu_run.py
@@ -85,6 +89,8 @@ SIZES = {
         heldout_styles=8,
         seconds=44.0,
         sounds=1500,
+        switching=3000,
+        levels=1,
         codec=(
             *("--geometry", "v1", "--minutes", "20", "--decoder-minutes", "8", "--adversarial-minutes", "15"),
             *("--device", "cuda", "--batch", "96", "--threads", "16"),
@@ -99,6 +105,8 @@ SIZES = {
         heldout_styles=1,
         seconds=12.0,
         sounds=4,
+        switching=2,
+        levels=1,
         sheet=("--rate", "32000", "--channels", "1"),
         codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
         decoder=("--tiny", "--codebook-size", "16"),
@@ -116,7 +124,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
         str(root / name) for name in ("data", "data/sounds", "codec", "decoder", "bundle", "quality.json")
     )
     songs = ("--songs", str(size.songs), "--heldout", str(size.heldout), "--seconds", str(size.seconds))
-    strange = ("--heldout-styles", str(size.heldout_styles))
+    strange = ("--heldout-styles", str(size.heldout_styles), "--switching", str(size.switching))
     return [
         Stage(
             name="songs",
@@ -141,7 +149,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
         Stage(
             name="tokens",
             module="attacca.training.tokenise",
-            arguments=("--data", data, "--codec", codec),
+            arguments=("--data", data, "--codec", codec, "--levels", str(size.levels)),
             result=root / "data" / "tokens",
             means=("--threads", str(workers)),
         ),

@@ -16,6 +16,7 @@ from attacca.training.music.form import (
     FASTEST,
     HABITS,
     TEMPO_PLANS,
+    draw_comings,
     draw_form,
     draw_tempo,
 )
@@ -40,13 +41,14 @@ def compose(
     min_seconds: float = 46.0,
     heldout_styles: bool = False,
     tempo: str | None = None,
+    switching: bool = False,
 ) -> Song:
     """A song of whole sections, at least `min_seconds` long, the same for the same arguments.
 
     style: a name of STYLE_NAMES or HELDOUT_NAMES; bpm: quarters per minute at the start, in BPM_RANGE; meter: one
     of METERS; players: who plays throughout, in place of a form's line-ups; tempo: one of TEMPO_PLANS ("steady"
-    where a bpm is given). What is not given is drawn; styles are drawn from the trained ones, or with
-    `heldout_styles` from the held-out ones. Raises ValueError outside these.
+    where a bpm is given); switching: players come and go all the time. What is not given is drawn; styles are drawn
+    from the trained ones, or with `heldout_styles` from the held-out ones. Raises ValueError outside these.
     """
     _check(bpm, meter, players, tempo)
     rng = _rng(seed, 0)
@@ -62,6 +64,8 @@ def compose(
     parts = draw_form(
         _rng(seed, 1), chosen, meter, start_bpm, min_seconds * FASTEST[plan], frozenset(players or ())
     )
+    if switching:
+        parts = draw_comings(_rng(seed, 6), parts)
     tempo_map = draw_tempo(_rng(seed, 2), plan, start_bpm, meter, parts)
     cast = Cast(_rng(seed, 3), chosen, meter)
     sections, bars = draw_chart(_rng(seed, 4), chosen, meter, parts, cast)

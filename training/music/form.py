@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ LINEUPS: dict[str, tuple[str, ...]] = {
 }
 _ANY_LINEUP = ("dbcl", "dbc", "dbl", "dcl", "db", "dc", "dl", "d", "bcl", "bc", "bl", "cl", "c")
 _ANY_SHARE = 0.15  # of sections: who plays must not follow from where we are
+_STAYS_BARS = (1, 2, 3, 4)  # of a line-up where players come and go all the time
 # The most that each tempo plan speeds up
 FASTEST = {"steady": 1.0, "steps": 1.31, "ramp": 1.31, "drift": 1.05}
 TEMPO_PLANS = tuple(FASTEST)
@@ -78,6 +79,23 @@ def _lineup(
         choices = _ANY_LINEUP
     stages = choices[int(rng.integers(len(choices)))].split(">")
     return tuple(frozenset(names[letter] for letter in stages[i * len(stages) // bars]) for i in range(bars))
+
+
+def draw_comings(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
+    """The parts with players who come and go at any bar line, in place of a form's line-ups.
+
+    A musician switches players at will: a model that has only met forms, where most play on most of the time, lets
+    those go on who were heard and are no longer asked for.
+    """
+    names = {name[0]: name for name in INSTRUMENTS}
+    lineups = [frozenset(names[letter] for letter in letters) for letters in _ANY_LINEUP]
+    players: list[frozenset[str]] = []
+    while len(players) < sum(part.bars for part in parts):
+        chosen = lineups[int(rng.integers(len(lineups)))]
+        if not players or chosen != players[-1]:
+            players += [chosen] * int(rng.choice(_STAYS_BARS))
+    ends = np.cumsum([part.bars for part in parts])
+    return [replace(p, players=tuple(players[end - p.bars : end])) for p, end in zip(parts, ends, strict=True)]
 
 
 def draw_tempo(rng: np.random.Generator, plan: str, bpm: float, meter: Meter, parts: list[Part]) -> TempoMap:

@@ -1,9 +1,11 @@
 """Songs of composer v1 on disk: `python -m attacca.training.music.songs --out DATA`; what the v1 trainers read.
 
 Layout: OUT/train/NNNNN.* from seeds 0.., OUT/heldout/NNNNN.* from seeds 1000000.. in the same styles, and
-OUT/heldout_styles/NNNNN.* from seeds 2000000.. in styles that training never meets. Each song is NNNNN.flac (48 kHz
-stereo unless told otherwise), NNNNN.npz (the fields of `Controls` at 50 frames a second, `sounding`, `about`) and
-with --stems NNNNN.stems.flac (the four instruments' stereo stems in one file, in order). The .npz comes last.
+OUT/heldout_styles/NNNNN.* from seeds 2000000.. in styles that training never meets; with --switching also
+OUT/train/switching-NNNNN.* from seeds 3000000.., in which players come and go all the time. Each song is NNNNN.flac
+(48 kHz stereo unless told otherwise), NNNNN.npz (the fields of `Controls` at 50 frames a second, `sounding`,
+`about`) and with --stems NNNNN.stems.flac (the four instruments' stereo stems in one file, in order). The .npz
+comes last.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,7 @@ from attacca.training.music.song import Song
 
 FRAMES_PER_SECOND = 50
 HELDOUT_STYLE_SEED = 2_000_000
+SWITCHING_SEED = 3_000_000
 STEM_GAIN = 0.5  # of stems in their file: before the master they may pass full scale
 Audio = npt.NDArray[np.float32]  # [samples, channels]
 About = dict[str, str | int | float | bool]
@@ -46,6 +49,7 @@ class Sheet:
     stems: bool = False
     heldout_styles: bool = False
     tempo: str | None = None  # a tempo plan for all songs ("steady"), or as each seed draws it
+    switching: bool = False  # players come and go all the time
 
     def __post_init__(self) -> None:
         if self.rate % FRAMES_PER_SECOND:
@@ -79,6 +83,7 @@ def make_song(seed: int, sheet: Sheet, *, style: str | None = None) -> Rendered:
         min_seconds=sheet.seconds + 1.0,
         heldout_styles=sheet.heldout_styles,
         tempo=sheet.tempo,
+        switching=sheet.switching,
     )
     stereo, parts = render(song, frames * sheet.hop_samples, rate=sheet.rate, stems=sheet.stems)
     return Rendered(
@@ -148,11 +153,12 @@ def load_song(path: Path, *, stems: bool = False) -> Rendered:
     return Rendered(audio=audio, controls=controls, sounding=keys_down, stems=parts, about=about)
 
 
-def build(out: Path, seeds: Sequence[int], sheet: Sheet, *, workers: int, label: str) -> int:
-    """Write the songs that are not there yet, file NNNNN for the seed at index NNNNN; how many were written."""
+def build(out: Path, seeds: Sequence[int], sheet: Sheet, *, workers: int, label: str, prefix: str = "") -> int:
+    """Write the songs not there yet, PREFIXnnnnn for the seed at index nnnnn; how many were written."""
     out.mkdir(parents=True, exist_ok=True)
     there = {p.with_suffix("") for p in list_songs(out)}
-    missing = [(out / f"{i:05d}", seed) for i, seed in enumerate(seeds) if out / f"{i:05d}" not in there]
+    named = [(out / f"{prefix}{i:05d}", seed) for i, seed in enumerate(seeds)]
+    missing = [(path, seed) for path, seed in named if path not in there]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProcessPoolExecutor(max_workers=workers) as pool, Progress(*columns) as progress:
         task = progress.add_task(label, total=len(seeds), completed=len(seeds) - len(missing))
@@ -171,6 +177,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the dataset.")],
     songs: Annotated[int, typer.Option(min=0, max=HELDOUT_SEED)] = 320,
     heldout: Annotated[int, typer.Option(min=0)] = 24,
+    switching: Annotated[int, typer.Option(min=0, help="More songs, whose players come and go all the time.")] = 0,
     heldout_styles: Annotated[int, typer.Option(min=0, help="Songs in styles never trained on.")] = 8,
     seconds: Annotated[float, typer.Option(min=2.0, help="Length of a song.")] = 44.0,
     rate: Annotated[int, typer.Option(help="Hz; 50 frames a second must be whole.")] = 48000,
@@ -180,12 +187,14 @@ def main(
 ) -> None:
     """Compose and render the dataset of composer v1; run again to resume."""
     sheet = Sheet(seconds=seconds, rate=rate, channels=channels, stems=stems)
-    apart = Sheet(seconds=seconds, rate=rate, channels=channels, stems=stems, heldout_styles=True)
+    apart, restless = replace(sheet, heldout_styles=True), replace(sheet, switching=True)
     build(
         out / "heldout_styles", heldout_style_seeds(heldout_styles), apart, workers=workers, label="held-out styles"
     )
     build(out / "heldout", heldout_seeds(heldout), sheet, workers=workers, label="heldout")
     build(out / "train", train_seeds(songs), sheet, workers=workers, label="train")
+    seeds = range(SWITCHING_SEED, SWITCHING_SEED + switching)
+    build(out / "train", seeds, restless, workers=workers, label="switching", prefix="switching-")
 
 
 if __name__ == "__main__":

@@ -7,70 +7,15 @@ matrices as the values that their codes stand for: exported again at the same pr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
 
 from attacca.engine.manifest import DECODER_ROLE, Manifest, ManifestError, read_manifest
+from attacca.export.bundle_weights import Stored, dequantize_blockwise, read_weights
 from attacca.training.decoder_model import ROTARY_BASE, Decoder, DecoderConfig
 
-Array = npt.NDArray[Any]
-_CODES = {"q8": 8, "q4": 4}  # suffix of a quantised matrix -> bits
-
-
-def dequantize_blockwise(packed: Array, scales: Array, *, bits: int, columns: int) -> npt.NDArray[np.float32]:
-    """MatMulNBits' B [out, blocks, block * bits / 8] and scales [out * blocks] -> float32 [out, columns]."""
-    rows, blocks, _ = packed.shape
-    if bits == 4:  # two to a byte, the earlier in the low half
-        packed = np.stack([packed & 15, packed >> 4], axis=-1)
-    centred = packed.reshape(rows, blocks, -1).astype(np.float32) - np.float32(1 << (bits - 1))
-    values = centred * scales.reshape(rows, blocks, 1).astype(np.float32)
-    return np.ascontiguousarray(values.reshape(rows, -1)[:, :columns])
-
-
-def read_weights(graph: onnx.ModelProto, *, num_codebooks: int) -> dict[str, npt.NDArray[np.float32]]:
-    """State dict of training/decoder_model.py from a decoder graph. ValueError where a matrix is missing."""
-    stored = {tensor.name: tensor for tensor in graph.graph.initializer}
-    columns = {
-        node.input[1]: attribute.i
-        for node in graph.graph.node
-        if node.op_type == "MatMulNBits"
-        for attribute in node.attribute
-        if attribute.name == "K"
-    }
-
-    def array(name: str) -> Array:
-        if name not in stored:
-            raise ValueError(f"the decoder graph lacks {name!r}")
-        return numpy_helper.to_array(stored[name])
-
-    def matrix(name: str) -> npt.NDArray[np.float32]:
-        for suffix, bits in _CODES.items():
-            codes = f"{name}.{suffix}"
-            if codes in stored:
-                return dequantize_blockwise(array(codes), array(f"{name}.scale"), bits=bits, columns=columns[codes])
-        return np.ascontiguousarray(array(name).T.astype(np.float32))
-
-    level = array("level_emb").astype(np.float32)
-    weights = {
-        "tok_emb": array("tok_emb").astype(np.float32).reshape(num_codebooks, -1, level.shape[1]),
-        "level_emb": level,
-        "cond.weight": matrix("cond.weight"),
-        "norm.weight": array("norm.weight").astype(np.float32),
-        "heads": np.stack([matrix(f"heads.{k}").T for k in range(num_codebooks)]),
-    }
-    layer = 0
-    while f"layers.{layer}.norm1.weight" in stored:
-        for part in ("norm1", "norm2"):
-            weights[f"layers.{layer}.{part}.weight"] = array(f"layers.{layer}.{part}.weight").astype(np.float32)
-        for part in ("qkv", "out", "ffn_in", "ffn_out"):
-            weights[f"layers.{layer}.{part}.weight"] = matrix(f"layers.{layer}.{part}.weight")
-        layer += 1
-    return weights
+__all__ = ["Stored", "config_of", "dequantize_blockwise", "read_decoder", "read_weights"]
 
 
 def config_of(manifest: Manifest, ffn_dim: int) -> DecoderConfig:
