@@ -6,6 +6,7 @@ sample where a take starts and ends; fading there, over at most 10 ms, is the cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from .events import CodecDecoder, Pcm
 from .generator import Codes
+from .leveller import Leveller
 from .resample import Resampler
 from .timeline import Timeline
 
@@ -20,8 +22,11 @@ from .timeline import Timeline
 class Chunker:
     """Decodes consecutive frames of one take. Decode thread."""
 
-    def __init__(self, decoder: CodecDecoder, timeline: Timeline, *, channels: int = 1) -> None:
+    def __init__(
+        self, decoder: CodecDecoder, timeline: Timeline, *, channels: int = 1, leveller: Leveller | None = None
+    ) -> None:
         """`channels`: of the decoder's samples, [n] where it is 1, else [n, channels]."""
+        self._leveller = leveller
         self._decoder = decoder
         self._timeline = timeline
         self._shape = (-1,) if channels == 1 else (-1, channels)
@@ -39,6 +44,11 @@ class Chunker:
         if self._next_frame is None:
             raise RuntimeError("Chunker.next_frame asked before begin()")
         return self._next_frame
+
+    @property
+    def gain_db(self) -> float:
+        """By how much the take is made louder as of the last frame, to hold it to what was played."""
+        return 0.0 if self._leveller is None else self._leveller.gain_db
 
     @property
     def position(self) -> int:
@@ -61,6 +71,8 @@ class Chunker:
         sample = frame * self._timeline.hop_samples - self._decoder.delay_samples
         self._resampler.reset(sample - self._timeline.anchor_sample)
         self._next_frame = frame
+        if self._leveller is not None:
+            self._leveller.begin(frame)
         self.mute_until(position)
 
     def stop(self) -> None:
@@ -76,15 +88,19 @@ class Chunker:
         """Leave out the samples before a host position."""
         self._resampler.skip_to(position - self._timeline.anchor_position)
 
-    def push(self, codes: Codes) -> tuple[int, Pcm]:
+    def push(self, codes: Codes, players: Sequence[int] | None = None) -> tuple[int, Pcm]:
         """Codes [n, K] of the next frames -> (host position of the first sample, float32 [m] or [m, channels]).
 
+        `players`: how many are commanded to play in each frame, 0 where that is not commanded, as by default.
         ArithmeticError if the codec gives NaN or infinity: nothing sensible can follow.
         """
-        self._next_frame = self.next_frame + len(codes)
+        first = self.next_frame
+        self._next_frame = first + len(codes)
         pcm = np.asarray(self._decoder.push(codes), dtype=np.float32).reshape(self._shape)
         if not np.isfinite(pcm).all():
             raise ArithmeticError("codec decoder gave samples that are not finite")
+        if self._leveller is not None:
+            pcm = self._leveller.push(first, pcm, [0] * len(codes) if players is None else players)
         position = self.position
         return position, self._resampler.push(pcm)
 
@@ -92,12 +108,15 @@ class Chunker:
         """Host position of a frame's first sample."""
         return self._timeline.position_of_frame(frame)
 
-    def snapshot(self) -> tuple[int | None, Any, Any]:
+    def snapshot(self) -> tuple[Any, ...]:
         """The whole state, for `restore` to continue from bit-exactly."""
-        return self._next_frame, self._decoder.snapshot(), self._resampler.snapshot()
+        level = None if self._leveller is None else self._leveller.snapshot()
+        return self._next_frame, self._decoder.snapshot(), self._resampler.snapshot(), level
 
-    def restore(self, state: tuple[int | None, Any, Any]) -> None:
+    def restore(self, state: tuple[Any, ...]) -> None:
         """Continue bit-exactly from a snapshot."""
-        self._next_frame, decoder, resampler = state
+        self._next_frame, decoder, resampler, level = state
         self._decoder.restore(decoder)
         self._resampler.restore(resampler)
+        if self._leveller is not None:
+            self._leveller.restore(level)

@@ -225,6 +225,7 @@ class Measures:
     overlap_samples: int = 0  # audio dropped as heard before
     bad_samples: int = 0  # NaN or infinite, zeroed
     errors: int = 0
+    level_gain_db: float = 0.0  # of the last frame decoded: what holds the take to the level of what was played
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ import numpy as np
 from .channels import fold
 from .events import Controller, Model, Pcm
 from .generator import Codes, Generator
+from .hold import hold_of
+from .leveller import Leveller, LevelMeter, Loudness
 from .planner import ConditionRows
 from .resample import Resampler
 from .stream import StreamConfig
@@ -42,6 +44,11 @@ class Listener:
         self._codec = model.codec
         self._encoder = model.codec.encoder()
         self._channels = model.codec.audio_channels
+        self._loudness: Loudness | None = None
+        level = hold_of(model, config).level
+        if level is not None:
+            self._meter = LevelMeter(level, model.codec.sample_rate / model.codec.hop_samples)
+            self._loudness = Loudness(self._meter, model.codec.hop_samples, channels=self._channels)
         self._resampler = Resampler(host_rate, model.codec.sample_rate, channels=self._channels)
         self._controller = controller
         self._layout = model.conditioning
@@ -82,6 +89,12 @@ class Listener:
             rows = ConditionRows(self._controller, self.timeline, self._layout)
             generator.listen(self._held, rows.rows(generator.frontier, len(self._held)))
         return generator
+
+    def leveller(self, first_frame: int) -> Leveller | None:
+        """Holds a take whose own frames begin so to the level of what was heard; None if it is not to be held."""
+        if self._loudness is None:
+            return None
+        return Leveller(self._meter, reference=self._loudness.energy, first_frame=first_frame)
 
     def enqueue(self, position: int, pcm: Pcm) -> str | None:
         """Audio [n] or [n, channels] whose first sample is at `position`; a reason if it made listening restart."""
@@ -169,7 +182,10 @@ class Listener:
         A prefill's arithmetic depends on its number of rows, so groups cut by what time allowed would give other
         tokens in every run. The rest of a group waits; a fork takes it along.
         """
-        codes = self._encoder.push(self._resampler.push(pcm))
+        resampled = self._resampler.push(pcm)
+        if self._loudness is not None:
+            self._loudness.push(resampled)
+        codes = self._encoder.push(resampled)
         if self.timeline is None:
             return 0
         self._held = np.concatenate([self._held, codes])
@@ -186,3 +202,5 @@ class Listener:
         self.generator.reset()
         self._encoder.reset()
         self._resampler.reset()
+        if self._loudness is not None:
+            self._loudness.reset()

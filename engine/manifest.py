@@ -119,6 +119,12 @@ class TextSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     melody_rows: int = 0
 
 
+class HoldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the engine holds takes to (engine/hold.py), so far as it is not as usual."""
+
+    level: bool = True  # the level of what was played
+
+
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What sounds best with this model; used where the user says nothing."""
 
@@ -155,6 +161,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sampling: SamplingDefaults = SamplingDefaults()
     provenance: dict[str, str | int | float | bool | None] = {}
     text: TextSection | msgspec.UnsetType = msgspec.UNSET
+    hold: HoldSection | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET  # URL or path it can be pulled from, where it has one
 
     @property

@@ -16,6 +16,7 @@ from .chunker import Chunker
 from .conditioning import ConditioningLayout, encode
 from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
 from .generator import Codes, Conditions, Generator, Sampling
+from .leveller import Leveller
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
 from .vamp import Vamp
@@ -32,6 +33,14 @@ class ConditionRows:
     def rows(self, first_frame: int, count: int) -> Conditions:
         """Float32 [count, conditioning width]."""
         return encode(self._controller.controls(self._timeline.positions(first_frame, count)), self._layout)
+
+    def players(self, first_frame: int, count: int) -> list[int]:
+        """How many instruments are commanded in each frame, [count]; 0 where that is not commanded."""
+        if not any(name == "instruments" for name, _ in self._layout.groups):
+            return [0] * count
+        controls = self._controller.controls(self._timeline.positions(first_frame, count))
+        players: list[int] = np.where(controls.instruments_known, controls.instruments.sum(axis=1), 0).tolist()
+        return players
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +65,7 @@ class TakeMeters:
     generated_frames: int = 0
     late_chunks: int = 0
     control_latency_samples: int = 0
+    level_gain_db: float = 0.0  # of the last frame decoded
 
 
 class Planner:
@@ -73,10 +83,12 @@ class Planner:
         config: StreamConfig,
         costs: Costs,
         clock: Callable[[], float],
+        leveller: Leveller | None = None,
     ) -> None:
         self.context_end = generator.frontier
         self.timeline = timeline
-        self.chunker = Chunker(codec.decoder(), timeline, channels=codec.audio_channels)
+        self.chunker = Chunker(codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller)
+        self._counts_players = leveller is not None
         self.meters = TakeMeters()
         self.no_codes: Codes = np.zeros((0, codec.num_codebooks), np.uint16)
         self.no_pcm: Pcm = np.zeros((0,) if codec.audio_channels == 1 else (0, codec.audio_channels), np.float32)
@@ -137,7 +149,7 @@ class Planner:
             return True
         began, stop = self._clock(), min(first, chunker.next_frame + self._config.chunk_frames)
         count = stop - chunker.next_frame
-        chunker.push(self._generator.read(chunker.next_frame, stop))
+        self._push(stop)
         self._decoded(began, count)
         return False
 
@@ -145,12 +157,19 @@ class Planner:
         """Decode the known frames below `target`; None if none of it is heard."""
         chunker, began = self.chunker, self._clock()
         first, before = chunker.next_frame, chunker.snapshot()
-        codes = self._generator.read(first, target)
-        position, pcm = chunker.push(codes)
+        codes, position, pcm = self._push(target)
         self._decoded(began, len(codes))
         if len(pcm) == 0:
             return None
         return Chunk(position=position, pcm=pcm, codes=codes, first_frame=first, before=before)
+
+    def _push(self, stop: int) -> tuple[Codes, int, Pcm]:
+        """The chunker's next frames below `stop`: codes, host position of the first sample, samples."""
+        first = self.chunker.next_frame
+        codes = self._generator.read(first, stop)
+        players = self._source.players(first, len(codes)) if self._counts_players else None
+        position, pcm = self.chunker.push(codes, players)
+        return codes, position, pcm
 
     def rollback(self, to_frame: int) -> None:
         """Forget generated frames at or after a frame, and all that are not finished; what was heard stays."""
@@ -198,3 +217,4 @@ class Planner:
     def _decoded(self, began: float, frames: int) -> None:
         self.meters.codec_s += self._clock() - began
         self.meters.decoded_frames += frames
+        self.meters.level_gain_db = self.chunker.gain_db

@@ -218,6 +218,7 @@ class Session:
             rtf_total=decoder + codec + self._costs.listen_frame_s / self._costs.frame_s,
             look_ahead_samples=0 if end is None else max(0, end - self._head(found.request)),
             target_samples=self.look_ahead.target_samples(found.chunk_samples),
+            level_gain_db=meters.level_gain_db,
         )
 
     # --- listening ----------------------------------------------------------------------------------------------
@@ -291,6 +292,7 @@ class Session:
             costs=self._costs,
             channels=self._channels,
             clock=self._clock,
+            leveller=self.listener.leveller(generator.frontier),
         )
 
     def _context(self, request: TakeRequest) -> tuple[Timeline, Generator]:

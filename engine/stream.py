@@ -26,6 +26,7 @@ class StreamConfig:
     max_pending_s: float = 10.0  # audio not yet listened to; more restarts listening
     max_catch_up_s: float = 2.0  # a trigger further behind the heard audio moves the context up to it
     max_lag_s: float = 1.0  # a take further behind the play head goes on from now, whole bars later
+    hold_level: bool = True  # where the model asks for it (engine/hold.py)
     look_ahead: LookAheadConfig = field(default_factory=LookAheadConfig)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from .channels import spread
 from .conditioning import ConditioningLayout
 from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
 from .generator import Generator, Sampling
+from .leveller import Leveller
 from .lookahead import LookAhead
 from .planner import Chunk, Planner, TakeMeters
 from .remake import Remake
@@ -44,6 +45,7 @@ class Take:
         costs: Costs,
         channels: int,
         clock: Callable[[], float],
+        leveller: Leveller | None = None,
     ) -> None:
         self.session = session
         self.request = request
@@ -57,6 +59,7 @@ class Take:
             config=config,
             costs=costs,
             clock=clock,
+            leveller=leveller,
         )
         self._chunker = self._planner.chunker
         self._look_ahead = look_ahead
