@@ -32,11 +32,12 @@ from .manifest import (
     read_manifest,
 )
 from .melody import MelodyDecoder, MelodyRuntime
-from .musicgen import MusicgenDecoder, PromptBox
+from .musicgen import MusicgenDecoder, PromptBox, PromptedDecoder
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
 from .rolling import RollingDecoder
 from .runtime import Floats, StepRuntime
+from .stacked import StackedRuntime
 from .text import TextEncoder
 
 MODELS_VARIABLE = "ATTACCA_MODELS"
@@ -77,30 +78,33 @@ class PromptedModel(Model):
     box: PromptBox
 
     def generator(self) -> RollingDecoder:
-        """A fresh stream without end, under the prompt as it is at any time; melody models: as a segment begins."""
+        """A fresh stream without end, under the prompt as it is now, until it is told another."""
         text = self.manifest.text
         prefix = 0 if text is UNSET or not text.melody_rows else text.melody_rows + text.max_tokens
         horizon = self.manifest.window_frames - prefix - self.pattern.lag_steps - 1
         books = self.manifest.num_codebooks
         return RollingDecoder(self.decoder, horizon=horizon, keep=horizon // KEPT_OF_WINDOW, num_codebooks=books)
 
-    def decoder(self) -> PatternDecoder:
+    def decoder(self) -> PromptedDecoder:
         """A fresh stream of the decoder itself, which knows no more than its window."""
         if isinstance(self.runtime, MelodyRuntime):
             return MelodyDecoder(self.runtime, self.pattern, self.box)
         return MusicgenDecoder(self.runtime, self.pattern, self.box)
 
     def tell(self, text: str, chroma: Floats | None = None) -> None:
-        """All streams follow this text from their next step on, and a melody [rows, 12]; an empty text is none.
+        """Streams that begin from now on follow this text, and a melody [rows, 12]; as `prompt`. Any thread."""
+        self.box.prompt = self.prompt(text, chroma)
+
+    def prompt(self, text: str, chroma: Floats | None = None) -> Prompt:
+        """What a text, and a melody [rows, 12], is to the decoder; an empty text is none. Each is made once.
 
         ValueError if it is too long or not what the bundle reads. Any thread; takes as long as tens of steps.
         """
         if self.text is not None:
-            self.box.prompt = self.text.prompt(text, chroma)
-        elif text.strip() or chroma is not None:
+            return self.text.prompt(text, chroma)
+        if text.strip() or chroma is not None:
             raise ValueError(f"{self.manifest.name} has no text encoder: it cannot be told {text[:40]!r}")
-        else:
-            self.box.prompt = Prompt.silent(self.runtime.shape)
+        return Prompt.silent(self.runtime.shape)
 
 
 def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Model:
@@ -124,13 +128,18 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> M
     parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
     if not manifest.decoder.prompted:
         return Model(runtime=StepRuntime(graph, manifest, threads=threads), **parts)
-    kind = MelodyRuntime if manifest.decoder.kind == MELODY else PromptedRuntime
-    runtime = kind(graph, manifest, threads=threads)
+    runtime = _prompted_kind(manifest, parts["pattern"])(graph, manifest, threads=threads)
     section = manifest.text
     text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
     model = PromptedModel(runtime=runtime, text=text, box=PromptBox(Prompt.silent(runtime.shape)), **parts)
     model.tell("")
     return model
+
+
+def _prompted_kind(manifest: Manifest, pattern: Pattern) -> type[PromptedRuntime]:
+    if manifest.decoder.kind == MELODY:
+        return MelodyRuntime
+    return StackedRuntime if pattern.family == "stack" else PromptedRuntime
 
 
 def load_codec(files: Mapping[str, Path], section: Mapping[str, object], *, threads: int = 1) -> Codec | Encodec:

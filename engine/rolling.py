@@ -183,8 +183,10 @@ class RollingDecoder:
     def _advance(self, base: int) -> None:
         """What the segment at `base` has made is known; the next one hears it, and takes over at the end."""
         decoder = self._segments[base]
-        found = base + decoder.frontier
-        self._frames.put_codes(self._known, decoder.read(self._known - base, decoder.frontier))
+        found = base + min(
+            decoder.frontier, self._horizon
+        )  # patterns that finish out of order may have gone beyond
+        self._frames.put_codes(self._known, decoder.read(self._known - base, found - base))
         self._known = found
         later = base + self._stride
         if found <= later:

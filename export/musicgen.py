@@ -196,11 +196,14 @@ class StepWriter:
         if half:
             rows = b.node("Cast", [rows], to=onnx.TensorProto.FLOAT)
         summed = b.node("ReduceSum", [rows, b.constant("axis_1", np.array([1], np.int64))], keepdims=0)
-        placed = b.node("Add", [summed, "position"])
+        placed = b.node("Add", [summed, self._position()])
         branch = b.node("Unsqueeze", [placed, b.constant("axis_0", np.array([0], np.int64))])
         if not s.cross:
             return b.node("Add", [branch, "given"]), ""
         return b.node("Concat", [branch, branch], axis=0), b.node("Sub", [branch, branch])
+
+    def _position(self) -> str:
+        return "position"
 
     def _branches(self, x: str) -> list[str]:
         ones = self.b.constant("split_branches", np.array([1, 1], np.int64))
