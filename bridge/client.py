@@ -22,6 +22,7 @@ from attacca.bridge.link import Link, ZmqLink
 from attacca.bridge.playback import Playback
 from attacca.bridge.protocol import Audio, Hello, Midi, Release, Trigger, Want, Welcome
 from attacca.bridge.ring import PositionRing, Samples
+from attacca.bridge.text_rules import check_text
 from attacca.bridge.transport import EpochTracker
 
 _AUDIO_BATCH_S: Final = 0.010  # audio goes out in pieces of at least this length
@@ -85,6 +86,13 @@ class Client:
             self._thread = threading.Thread(target=self._pump_on, name="attacca-client", daemon=True)
             self._thread.start()
         return welcome
+
+    def tell(self, text: str) -> None:
+        """Main thread. What to play, in words; said again whenever a session opens, if the model takes text
+        (`network.welcome.takes_text`). An empty one is the engine's own. ValueError if it cannot be read.
+        """
+        check_text(text)
+        self.network.text = text
 
     def close(self) -> None:
         """Main thread. Say goodbye; safe to call twice."""

@@ -98,6 +98,8 @@ class NetworkHalf:
         self.first_committed: tuple[int, int] | None = None  # (generation, position) of the newest generation
         self.arrived = 0  # chunks
         self.settled = 0  # newest of `ask_settled` that was answered
+        self.text: str | None = None  # what to play, for models that take text; stored by the main thread
+        self._said: str | None = None  # of that, what the session knows
         self._next_seq: dict[int, int] = {}
         self._heard_s = self._sent_s = clock()
         self._hello_s = float("-inf")
@@ -127,6 +129,7 @@ class NetworkHalf:
         """Send what is queued, take in what came, keep the session alive; returns how many messages came."""
         self._keep_alive()
         self._place_held()
+        self._say_text()
         while (entry := self.outbox.take()) is not None:
             self._send(*entry)
         received = 0
@@ -185,6 +188,12 @@ class NetworkHalf:
         else:
             self.counts["unsent_messages"] += 1
 
+    def _say_text(self) -> None:
+        text, welcome = self.text, self.welcome
+        if text is not None and text != self._said and welcome is not None and welcome.takes_text:
+            self._said = text
+            self._send(protocol.Prompt(text=text), None)
+
     def _receive(self, frames: list[bytes]) -> None:
         try:
             message, payload = protocol.decode(frames)
@@ -211,6 +220,7 @@ class NetworkHalf:
         self.openings += 1
         self.welcome = message
         self._attempt = 0
+        self._said = None
         self._next_seq.clear()
 
     def _take_chunk(self, chunk: Chunk, payload: bytes) -> None:

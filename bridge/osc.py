@@ -51,7 +51,11 @@ CONTROL: Final[tuple[Address, ...]] = (
     Address(address="/attacca/cancel", types="", description="Ends all takes of the session at once."),
     Address(address="/attacca/note", types="ii", description="Note and velocity, as from keys; velocity 0 is off."),
     Address(address="/attacca/cc", types="ii", description="MIDI controller and value."),
-    Address(address="/attacca/text", types="s", description="What to play, for models that read it; all sessions."),
+    Address(
+        address="/attacca/text", types="s|i",
+        description="What to play, for models that take text; the session it is for, 0 or none: all, and those to"
+        " come. Empty: the engine's own text for a session, none for all.",
+    ),
     Address(address="/attacca/session", types="i", description="Session that commands go to; 0: the latest."),
     Address(address="/attacca/subscribe", types="si", description="IP address and port that status is sent to."),
     Address(address="/attacca/unsubscribe", types="si", description="No longer."),
@@ -88,6 +92,7 @@ class OscPort:
     def __init__(
         self, host: str, port: int, command: Callable[[Outside], bool], *, allow_remote: bool = False
     ) -> None:
+        """`command` takes what came; False: there is no room for it; ValueError says what is wrong with it."""
         if not allow_remote and not _is_loopback(host):
             raise OSError(f"OSC on {host} can be reached from other machines; allow it explicitly if you mean it")
         self.counts: Counter[str] = Counter()
@@ -160,8 +165,15 @@ class OscPort:
             self._send(build("/attacca/pong", "", ()), sender)
         elif address.endswith("subscribe"):
             self._subscribe(arguments[0], arguments[1], sender, wanted=address.endswith("/subscribe"))
-        elif not self._command(_outside(self._session, address, arguments)):
-            self._refuse("busy", "the engine is behind; the command was dropped", sender)
+        else:
+            self._pass_on(_outside(self._session, address, arguments), sender)
+
+    def _pass_on(self, command: Outside, sender: tuple[str, int]) -> None:
+        try:
+            if not self._command(command):
+                self._refuse("busy", "the engine is behind; the command was dropped", sender)
+        except ValueError as error:
+            self._refuse(command.name, str(error), sender)
 
     def _subscribe(self, host: str, port: int, sender: tuple[str, int], *, wanted: bool) -> None:
         if not wanted:
@@ -209,6 +221,8 @@ def _outside(session: int, address: str, arguments: list[Any]) -> Outside:
         status = 0x90 if address.endswith("note") else 0xB0
         data = bytes([status, arguments[0] & 0x7F, arguments[1] & 0x7F])
         return Outside(session=session, name="midi", arguments=(data,))
+    if address == "/attacca/text":
+        return Outside(session=arguments[1] if len(arguments) > 1 else 0, name="text", arguments=(arguments[0],))
     return Outside(session=session, name=address.rpartition("/")[2], arguments=tuple(arguments))
 
 

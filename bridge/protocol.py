@@ -23,7 +23,8 @@ Position = Annotated[int, Meta(ge=-(2**62), le=2**62)]  # stream position: sampl
 Count = Annotated[int, Meta(ge=0, le=2**31)]
 Id = Annotated[int, Meta(ge=0, le=2**53)]
 Name = Annotated[str, Meta(max_length=64)]
-Text = Annotated[str, Meta(max_length=512)]
+MAX_TEXT_CHARACTERS = 512
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 
 
 class Mode(StrEnum):
@@ -137,6 +138,17 @@ class Param(Message, tag="param", frozen=True):
     position: Position = 0
 
 
+class Prompt(Message, tag="text", frozen=True):
+    """What to play, in words, for models that take text (see `takes_text` in welcome); this session's alone.
+
+    It holds for takes under way from their committed frontier on, faded in, and for all to come. An empty text is
+    the engine's own (`--text`), or none. Control characters are refused. A new session begins with the engine's
+    own: a client that comes back says its text again.
+    """
+
+    text: Text
+
+
 class Ping(Message, tag="ping", frozen=True):
     """Asks for a pong with the same nonce; either side may send it.
 
@@ -166,6 +178,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     publish: Text  # address of the PUB socket
     heartbeat_s: Annotated[float, Meta(gt=0, le=3600)]
     engine: Name  # engine version
+    takes_text: bool = False  # whether the model can be told what to play in words
 
 
 class Chunk(Message, tag="chunk", frozen=True):
@@ -233,10 +246,10 @@ class Pong(Message, tag="pong", frozen=True):
     nonce: Id
 
 
-CLIENT_MESSAGES = (Hello, Transport, Audio, Midi, Trigger, Release, Param, Ping, Bye)
+CLIENT_MESSAGES = (Hello, Transport, Audio, Midi, Trigger, Release, Param, Prompt, Ping, Bye)
 ENGINE_MESSAGES = (Welcome, Chunk, CodesChunk, Status, Error, Pong)
 AnyMessage = (
-    Hello | Transport | Audio | Midi | Trigger | Release | Param | Ping | Bye
+    Hello | Transport | Audio | Midi | Trigger | Release | Param | Prompt | Ping | Bye
     | Welcome | Chunk | CodesChunk | Status | Error | Pong
 )  # fmt: skip
 

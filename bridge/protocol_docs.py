@@ -106,16 +106,20 @@ def osc_markdown() -> str:
         doc_of(osc),
         "",
         "Types: i integer, h 64-bit integer, f number (an integer will do), s text, w the number of a list's value"
-        " or its word (protocol.md has the lists; a style goes by its name too, see `attacca models show`). Bundles"
+        " or its word (protocol.md has the lists; a style goes by its name too, see `attacca models show`); what"
+        " comes after a bar may be left out. Bundles"
         " are carried out when they arrive, whatever their time tag. At most "
         f"{osc.MAX_SUBSCRIBERS} subscribers; without leave to serve other machines, on this machine only.",
     ]
     for title, table in (("Control", osc.CONTROL), ("Status", osc.STATUS)):
         lines += ["", f"## {title}", "", "| address | types | meaning |", "|-|-|-|"]
-        lines += [
-            f"| `{row.address}` | {f'`{row.types}`' if row.types else ''} | {row.description} |" for row in table
-        ]
+        lines += [f"| `{row.address}` | {_cell(row.types)} | {row.description} |" for row in table]
     return "\n".join(lines) + "\n"
+
+
+def _cell(types: str) -> str:
+    escaped = types.replace("|", "\\|")
+    return f"`{escaped}`" if types else ""
 
 
 def write(root: Path) -> None:

@@ -14,10 +14,14 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import protocol
 
+if TYPE_CHECKING:
+    from attacca.engine.prompted import Prompt
+
+ALL_SESSIONS: Final = 0
 INBOX_MESSAGES: Final = 512
 INBOX_OPENINGS: Final = 64
 OUTBOX_MESSAGES: Final = 4096
@@ -59,6 +63,16 @@ class Outside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Told:
+    """A text that a session (ALL_SESSIONS: all) was told has become a prompt, or was refused in words."""
+
+    session: int
+    prompt: Prompt | None  # None: refused, or a model that reads none
+    refused: str = ""
+    outside: bool = False  # it came by OSC: its faults are not the client's
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundTrip:
     """A ping came back."""
 
@@ -66,7 +80,7 @@ class RoundTrip:
     seconds: float
 
 
-Command = Opened | Closed | Received | Outside | RoundTrip
+Command = Opened | Closed | Received | Outside | Told | RoundTrip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from .midi import open_port
 from .osc import OscPort
 from .protocol import Welcome
 from .queues import Inbox, Outside
-from .teller import Teller
+from .teller import Teller, takes_text
 from .triggers import MAX_TAKES
 from .worker import Worker
 
@@ -64,7 +64,7 @@ class Server:
                 return Engine(model, max_sessions=config.max_sessions, max_takes=MAX_TAKES * config.max_sessions)
 
         self._inbox = Inbox()
-        self._teller = Teller(model)
+        self._teller = Teller(model, self._inbox.put)
         self._stop = threading.Event()
         osc = None
         if osc_port is not None:
@@ -76,7 +76,7 @@ class Server:
                 osc.close()
             raise
         self.osc = osc
-        self.worker = Worker(make_engine, self._inbox, self.endpoints, initial=initial)
+        self.worker = Worker(make_engine, self._inbox, self.endpoints, initial=initial, teller=self._teller)
         self._midi = None if midi_port is None else open_port(midi_port, self._from_port)
         self._io = threading.Thread(target=self._guard, args=(self.endpoints.run,), name="attacca-io", daemon=True)
         self._decode = threading.Thread(
@@ -140,7 +140,7 @@ class Server:
     def _from_osc(self, command: Outside) -> bool:
         if command.name != "text":
             return self._inbox.put(command)
-        self._teller.tell(command.arguments[0])
+        self._teller.tell(command.arguments[0], command.session, outside=True)
         return True
 
     def _from_port(self, data: bytes) -> None:
@@ -208,4 +208,5 @@ def _welcome(model: Model) -> Welcome:
         publish="",
         heartbeat_s=1.0,
         engine=metadata.version("attacca"),
+        takes_text=takes_text(model),
     )

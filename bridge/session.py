@@ -16,11 +16,8 @@ import numpy as np
 from attacca.engine.events import (
     ChunkEvent,
     Event,
-    LatePolicy,
     Measures,
     TakeEnded,
-    TakeMode,
-    TakeRequest,
     TakeStarted,
 )
 from attacca.engine.service import Engine
@@ -29,9 +26,12 @@ from . import protocol
 from .controls import SessionControls
 from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
-from .protocol import Audio, Error, Midi, Param, Release, Status, Transport, Trigger
+from .protocol import Audio, Error, Midi, Param, Prompt, Release, Status, Transport, Trigger
+from .queues import Told
 from .speaker import Send, Speaker
-from .transport import Change, Snapshot, Timeline, nearest_sample
+from .take_requests import take_request
+from .teller import NO_TEXT, Teller
+from .transport import Change, Snapshot, Timeline
 from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError, ask_of
 
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
@@ -53,6 +53,7 @@ class Session:
         send: Send,
         choose_seed: Callable[[], int],
         initial: Mapping[str, float],
+        teller: Teller | None = None,
         now: float,
     ) -> None:
         """Opens the session in the engine; raises what that raises."""
@@ -65,6 +66,8 @@ class Session:
         self.counts: Counter[str] = Counter()
         self._speaker = Speaker(number, hello, send)
         self._choose_seed = choose_seed
+        self._teller = teller
+        self._told: Told | None = None  # what it plays to, if it was told
         self._head, self._heard_s = 0, now
         self._seeds: dict[int, int] = {}
         self._starts: dict[int, int] = {}
@@ -93,6 +96,8 @@ class Session:
         self.controls.parameters(self._head, self.values)
         self._look_ahead()
         engine.set_realtime(self.number, not self.timeline.non_realtime)
+        if self._told is not None:
+            self.told(self._told)
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -111,6 +116,8 @@ class Session:
                 self._act(self.takes.release(message.take, message.position, quantized=message.quantized))
             elif isinstance(message, Param):
                 self.set(message.name, message.value, max(message.position, self._head))
+            elif isinstance(message, Prompt):
+                self._text(message.text)
         except TriggerError as error:
             self._refuse("take", str(error))
         except MidiError as error:
@@ -182,6 +189,27 @@ class Session:
 
     def round_trip(self, seconds: float) -> None:
         self._engine.round_trip(self.number, seconds)
+
+    def told(self, told: Told) -> None:
+        """A text that this session was told is a prompt by now, or was refused."""
+        if told.prompt is not None:
+            self._told = told
+            self._engine.tell(self.number, told.prompt)
+        elif told.refused:
+            self._outside = told.outside
+            self._refuse("text", told.refused)
+            self._outside = False
+
+    def _text(self, text: str) -> None:
+        try:
+            if self._teller is None:
+                raise ValueError(NO_TEXT)
+            if self.timeline.non_realtime:  # the host waits: every bounce is the same
+                self.told(Told(session=self.number, prompt=self._teller.make(text)))
+            else:
+                self._teller.tell(text, self.number)
+        except ValueError as error:
+            self._refuse("text", str(error))
 
     def close(self) -> None:
         """Ends the session and all it holds."""
@@ -301,43 +329,7 @@ class Session:
         self._starts = {n: kept for n, kept in self._starts.items() if n in self.takes} | {
             ask.take: start.start_position
         }
-        playing = self.timeline.playing
-        waits = ask.late is protocol.Late.WAIT and playing
-        self._engine.start(
-            self.number,
-            TakeRequest(
-                take=ask.take,
-                epoch=self.timeline.epoch,
-                position=ask.position,
-                start_position=start.start_position,
-                end_position=start.end_position,
-                sampling=self.values.sampling(seed, temperature=ask.temperature),
-                late=LatePolicy.WAIT if waits else LatePolicy.JOIN,
-                next_launch=(lambda position: self._next_launch(ask, position)) if waits else None,
-                mode=TakeMode(ask.mode.value),
-                bar_position=self._bar_position if playing else None,
-                bar_line=self._bar_line if playing else None,
-                bars=ask.bars if ask.mode is not protocol.Mode.CONTINUE else None,
-                beats_per_bar=self.timeline.segment.snapshot.meter_num if playing else 4,
-                variation=self.values["variation"] if ask.variation is None else ask.variation,
-            ),
-        )
-
-    def _next_launch(self, ask: Ask, position: int) -> int:
-        if not self.timeline.playing:
-            return position
-        launch = self.timeline.next_launch(position, bars=ask.bars_quantum, quarters=ask.quarters_quantum)
-        return launch.position
-
-    def _bar_line(self, position: int) -> int:
-        if not self.timeline.playing:
-            return position
-        return self.timeline.next_launch(position, bars=Fraction(1)).position
-
-    def _bar_position(self, position: int, bars: int) -> Fraction:
-        if not self.timeline.playing:
-            return Fraction(position)
-        return Fraction(nearest_sample(self.timeline.bars_after(position, bars)))
+        self._engine.start(self.number, take_request(start, seed, self.values, self.timeline))
 
     # --- events -------------------------------------------------------------------------------------------------
 

@@ -1,37 +1,64 @@
 """Texts for models that read them, made into prompts on a thread of their own: neither I/O nor decode waits.
 
-Between the OSC port and the model (engine/text.py). Of texts that come faster than they are made the latest counts.
+Between those who tell (a session's client, OSC) and the decode thread: a text goes in, the prompt that it is to the
+model comes back as a `Told` in the inbox, each text made once (engine/text.py). Of texts for one session that come
+faster than they are made the latest counts.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Final
 
 from attacca.engine.bundle import PromptedModel
 from attacca.engine.events import Model
+from attacca.engine.prompted import Prompt
 
+from .queues import ALL_SESSIONS, Told
+from .text_rules import check_text
+
+NO_TEXT: Final = "this model takes no text"
 _log = logging.getLogger("attacca.teller")
 
 
 class Teller:
-    """Any thread. A text that cannot be told is logged."""
+    """Any thread. What cannot be told is logged and comes back as an error."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._wanted: str | None = None
+    def __init__(self, model: Model, put: Callable[[Told], object]) -> None:
+        self._model, self._put = model, put
+        self._wanted: dict[int, tuple[str, bool]] = {}  # by session, oldest first
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
 
-    def tell(self, text: str) -> None:
-        """Have all streams follow a text soon; at once in this method's own time."""
+    @property
+    def takes_text(self) -> bool:
+        """Whether the model reads any."""
+        return takes_text(self._model)
+
+    def tell(self, text: str, session: int = ALL_SESSIONS, *, outside: bool = False) -> None:
+        """Have a session, or all and those to come, follow a text soon; at once in this method's own time.
+
+        An empty one is the engine's own for a session, and none for all. `outside`: it is not from the session's
+        client. ValueError if it is no text or the model takes none.
+        """
+        self._check(text)
         with self._changed:
-            self._wanted = text
+            if session == ALL_SESSIONS:
+                self._wanted.clear()
+            self._wanted.pop(session, None)
+            self._wanted[session] = text, outside
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="attacca-teller", daemon=True)
                 self._thread.start()
             self._changed.notify()
+
+    def make(self, text: str) -> Prompt | None:
+        """A session's prompt at once: where a host waits for it anyway. Decode thread. ValueError as `tell`."""
+        self._check(text)
+        return self._prompt(text, for_all=False)
 
     def close(self) -> None:
         """End the thread; a text that is being made is finished first."""
@@ -41,22 +68,43 @@ class Teller:
         if self._thread is not None:
             self._thread.join()
 
+    def _check(self, text: str) -> None:
+        check_text(text)
+        if text.strip() and not self.takes_text:
+            raise ValueError(NO_TEXT)
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._wanted is None and not self._stopped:
+                while not self._wanted and not self._stopped:
                     self._changed.wait()
                 if self._stopped:
                     return
-                text, self._wanted = self._wanted, None
+                session = next(iter(self._wanted))
+                text, outside = self._wanted.pop(session)
             try:
-                tell(self._model, text or "")
+                told = Told(session=session, prompt=self._prompt(text, for_all=session == ALL_SESSIONS))
             except Exception as error:  # a text must never end the engine
                 _log.warning("text refused: %s", error)
+                told = Told(session=session, prompt=None, refused=str(error)[:512], outside=outside)
+            self._put(told)
+
+    def _prompt(self, text: str, *, for_all: bool) -> Prompt | None:
+        model = self._model
+        if not isinstance(model, PromptedModel):
+            return None
+        if for_all:
+            model.tell(text)
+        return model.box.prompt if for_all or not text.strip() else model.prompt(text)
+
+
+def takes_text(model: Model) -> bool:
+    """Whether a model can be told a text."""
+    return isinstance(model, PromptedModel) and model.text is not None
 
 
 def tell(model: Model, text: str) -> None:
-    """Have all streams of a model follow a text, now. ValueError if it reads none or this one is too long."""
+    """Have streams of a model that begin from now on follow a text. ValueError if it reads none or is too long."""
     if isinstance(model, PromptedModel):
         model.tell(text)
     elif text.strip():

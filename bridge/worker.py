@@ -22,9 +22,10 @@ from attacca.engine.service import Engine
 from .endpoints import Endpoints
 from .params import SEED_BITS
 from .protocol import Error, Ping, Pong, Status
-from .queues import Closed, Command, Inbox, Opened, Outgoing, Outside, Received, RoundTrip
+from .queues import ALL_SESSIONS, Closed, Command, Inbox, Opened, Outgoing, Outside, Received, RoundTrip, Told
 from .session import REPLAN_EVERY_S, Session
 from .speaker import with_tally
+from .teller import Teller
 
 CRASHES: Final = 5
 _PEACE_S: Final = 60.0
@@ -43,6 +44,7 @@ class Worker:
         endpoints: Endpoints,
         *,
         initial: Mapping[str, float] | None = None,
+        teller: Teller | None = None,
         clock: Callable[[], float] = time.monotonic,
         choose_seed: Callable[[], int] | None = None,
     ) -> None:
@@ -52,6 +54,7 @@ class Worker:
         self._inbox, self._endpoints, self._clock = inbox, endpoints, clock
         self._choose_seed = choose_seed or (lambda: random.SystemRandom().getrandbits(SEED_BITS))
         self._initial = dict(initial or {})
+        self._teller = teller
         self._sessions: dict[int, Session] = {}
         self._engine = make_engine()
         self._crashes_s: list[float] = []
@@ -116,6 +119,10 @@ class Worker:
                 self.counts["outside without session"] += 1
             else:
                 self._guard(session, partial(session.outside, command.name, command.arguments, now))
+        elif isinstance(command, Told):
+            for session in list(self._sessions.values()):
+                if command.session in (ALL_SESSIONS, session.number):
+                    self._guard(session, partial(session.told, command))
         elif isinstance(command, Received | RoundTrip):
             session = self._sessions.get(command.session)
             if session is None:
@@ -137,6 +144,7 @@ class Worker:
                 send=self._send,
                 choose_seed=self._choose_seed,
                 initial=self._initial,
+                teller=self._teller,
                 now=now,
             )
         except (ValueError, RuntimeError) as error:

@@ -1,7 +1,7 @@
 """MusicGen as a Generator: the step loop of engine/decoder.py, told by a prompt what to play.
 
 Sits where PatternDecoder sits. A prompt is told from outside, like conditions, and can change at any time: rows
-from the next step on attend to the new one, over a stated number of steps more and more; what is in the cache stays.
+from the next step on attend to the new one, over a stated number of steps more and more; the cache stays as it is.
 """
 
 from __future__ import annotations

@@ -1,19 +1,29 @@
 """Which prompt each row of a sequence attends to: changes by frame, faded over a stated number of steps.
 
 Beside the decoders that are told by prompts (engine/musicgen.py). The track is a value: what a row attends to
-follows from its frame and the changes alone, never from when it was run, so a row that is run again after a rollback
-attends to what it attended to before.
+follows from its frame and the changes alone, never from when it was run, so a row that is run again after a
+rollback attends to what it attended to before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from .prompted import Prompt
 
 MAX_FADE_STEPS = 4096
 _REACH_FRAMES = 1 << 14  # far beyond any rollback: changes older than that need not be told apart
 Shares = tuple[tuple[Prompt, float], ...]  # of prompts in what a row attends to; they sum to 1
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A generator that is told by prompts what to play."""
+
+    def tell(self, prompt: Prompt, fade_steps: int = 0) -> None:
+        """Follow a prompt from the next step on, wholly after so many steps."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

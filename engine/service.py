@@ -14,6 +14,7 @@ from collections.abc import Callable
 from .conditioning import ConditioningLayout
 from .events import Controller, Event, Measures, Model, Pcm, TakeEnded, TakeRequest
 from .generator import Sampling
+from .prompted import Prompt
 from .session import Session
 from .stream import Costs, StreamConfig
 
@@ -192,6 +193,14 @@ class Engine:
         change(Sampling())  # refuses what is out of range, takes or not
         if session in self._sessions:
             self._outbox += self._sessions[session].set_sampling(take, change)
+
+    def tell(self, session: int, prompt: Prompt) -> None:
+        """What a session plays from now on, takes that are under way too, from their committed frontier on.
+
+        For a model that reads no prompts, nothing. Decode thread.
+        """
+        if session in self._sessions:
+            self._outbox += self._sessions[session].tell(prompt)
 
     def measures(self, session: int, take: int | None = None) -> Measures | None:
         """How a session does now; None if it is not open. Decode thread."""

@@ -24,6 +24,8 @@ from .events import (
 from .generator import Generator, Sampling
 from .listener import Listener
 from .lookahead import LookAhead
+from .prompt_track import Told
+from .prompted import Prompt
 from .stream import Costs, StreamConfig
 from .take import Take
 from .timeline import Timeline
@@ -70,7 +72,6 @@ class Session:
         self._control_latency = 0
         self._codec = model.codec
         self._layout = model.conditioning
-        self._new_generator = model.generator
         self._sample_rate = sample_rate
         self._channels = channels
         self._controller = controller
@@ -143,6 +144,25 @@ class Session:
             try:
                 if sampling != found.sampling:
                     found.set_sampling(sampling, self._head(found.request))
+            except Exception as error:
+                events += self._failed(number, error)
+        return events
+
+    def tell(self, prompt: Prompt) -> list[Event]:
+        """What is played from now on: listening goes on under it, what was not committed is made again.
+
+        A take that sounds fades over `text_fade_steps`. For a model that reads no prompts, nothing.
+        """
+        events: list[Event] = []
+        if not isinstance(self.listener.generator, Told):
+            return events
+        self.listener.generator.tell(prompt)
+        for number, take in list(self.takes.items()):
+            fade = 0 if take.committed_end is None else self._config.text_fade_steps
+            try:
+                take.replan(None, None, self._head(take.request))
+                if isinstance(take.generator, Told):
+                    take.generator.tell(prompt, fade)
             except Exception as error:
                 events += self._failed(number, error)
         return events
@@ -302,7 +322,7 @@ class Session:
         if request.mode is TakeMode.ANSWER:
             now = max(now, self._head(request))
         if timeline is None:
-            anchor, generator = now, self._new_generator()
+            anchor, generator = now, self.listener.fork()
         else:
             anchor, generator = timeline.anchor_position, self.listener.fork()
             behind = timeline.frame_at(now) - generator.frontier

@@ -27,6 +27,7 @@ class StreamConfig:
     max_catch_up_s: float = 2.0  # a trigger further behind the heard audio moves the context up to it
     max_lag_s: float = 1.0  # a take further behind the play head goes on from now, whole bars later
     hold_level: bool = True  # where the model asks for it (engine/hold.py)
+    text_fade_steps: int = 25  # a text told while a take sounds counts more and more over so many; half a second
     look_ahead: LookAheadConfig = field(default_factory=LookAheadConfig)
 
     def __post_init__(self) -> None:
@@ -36,6 +37,7 @@ class StreamConfig:
             "warm_frames": (0, 256),
             "max_slice_frames": (1, 256),
             "listen_frames": (1, 256),
+            "text_fade_steps": (0, 4096),
         }
         for entry in fields(self):
             value = getattr(self, entry.name)

@@ -48,7 +48,7 @@ class Take:
         leveller: Leveller | None = None,
     ) -> None:
         self.session = session
-        self.request = request
+        self.request, self.generator = request, generator
         self._planner = Planner(
             request=request,
             generator=generator,

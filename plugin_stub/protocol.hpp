@@ -261,6 +261,22 @@ struct Param {
     }
 };
 
+// What to play, in words, for models that take text (see `takes_text` in welcome); this session's alone.
+// It holds for takes under way from their committed frontier on, faded in, and for all to come. An empty text is the
+// engine's own (`--text`), or none. Control characters are refused. A new session begins with the engine's own: a
+// client that comes back says its text again.
+struct Prompt {
+    static constexpr std::string_view type = "text";
+    static constexpr bool has_payload = false;
+    static constexpr Text text_limit{512};
+    std::string text;
+
+    template <class Self, class Visitor>
+    static constexpr void visit(Self& self, Visitor&& visitor) {
+        visitor("text", self.text, text_limit, Presence::required);
+    }
+};
+
 // Asks for a pong with the same nonce; either side may send it.
 // `settled` asks the engine to answer only when it has done what the messages before it ask for, and after all that it
 // has to say of them: a host that renders offline waits so for each block, and every bounce is the same.
@@ -300,6 +316,7 @@ struct Welcome {
     static constexpr Text publish_limit{512};
     static constexpr Numbers heartbeat_s_limit{0, 3600, true};
     static constexpr Text engine_limit{64};
+    static constexpr Truth takes_text_limit{};
     int64_t session{};
     std::string model;
     int64_t model_rate{};
@@ -308,6 +325,7 @@ struct Welcome {
     std::string publish;
     double heartbeat_s{};
     std::string engine;
+    bool takes_text{false};
 
     template <class Self, class Visitor>
     static constexpr void visit(Self& self, Visitor&& visitor) {
@@ -319,6 +337,7 @@ struct Welcome {
         visitor("publish", self.publish, publish_limit, Presence::required);
         visitor("heartbeat_s", self.heartbeat_s, heartbeat_s_limit, Presence::required);
         visitor("engine", self.engine, engine_limit, Presence::required);
+        visitor("takes_text", self.takes_text, takes_text_limit, Presence::defaulted);
     }
 };
 

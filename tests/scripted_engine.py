@@ -32,6 +32,7 @@ class ScriptedEngine:
     sent: list[Chunk] = field(default_factory=list)
     heard: list[protocol.Message] = field(default_factory=list)
     session: int = 1
+    takes_text: bool = False
     timeline: Timeline | None = None
     channels: int = 1
     head: int = 0
@@ -68,7 +69,7 @@ class ScriptedEngine:
     def welcome(self) -> Welcome:
         return Welcome(
             session=self.session, model="scripted", model_rate=32000, hop_samples=640, num_codebooks=4,
-            publish="", heartbeat_s=1.0, engine="test",
+            publish="", heartbeat_s=1.0, engine="test", takes_text=self.takes_text,
         )  # fmt: skip
 
     def _launch(self, position: int) -> None:

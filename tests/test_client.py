@@ -351,3 +351,34 @@ def test_process_refuses_a_jump_and_a_wrong_shape() -> None:
 def test_configuration_is_validated(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         ClientConfig(**{"sample_rate": RATE, **settings})
+
+
+def test_a_text_is_said_whenever_a_session_opens() -> None:
+    engine = ScriptedEngine(takes_text=True)
+    client = Client(DirectLink(engine.exchange, engine.idle), ClientConfig(sample_rate=48000, inline=True))
+    client.tell("slow jazz")
+    client.connect(1.0)
+    client.network.pump(0.0)
+    client.network.pump(0.0)
+
+    def heard() -> list[protocol.Message]:
+        return [message for message in engine.heard if isinstance(message, protocol.Prompt)]
+
+    assert heard() == [protocol.Prompt(text="slow jazz")]
+    client.tell("")
+    client.network.pump(0.0)
+    assert [m.text for m in heard()] == ["slow jazz", ""]
+    client.tell("drums")
+    client.network._begin_anew()
+    client.network.pump(0.0)
+    client.network.pump(0.0)
+    assert [m.text for m in heard()] == ["slow jazz", "", "drums"]
+    engine.takes_text = False
+    client.network._begin_anew()
+    client.network.pump(0.0)
+    client.network.pump(0.0)
+    assert len(heard()) == 3  # this one takes no text
+    with pytest.raises(ValueError, match="allowed: characters that can be read"):
+        client.tell("a\x1bb")
+    with pytest.raises(ValueError, match="513 characters, allowed: up to 512"):
+        client.tell("x" * 513)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +26,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from attacca.bridge.cli import app  # noqa: E402
 from attacca.bridge.config import Settings  # noqa: E402
-from attacca.bridge.endpoints import EndpointConfig  # noqa: E402
 from attacca.bridge.loading import load_model  # noqa: E402
-from attacca.bridge.osc import build  # noqa: E402
-from attacca.bridge.server import Server  # noqa: E402
 from attacca.engine.bundle import PromptedModel, load_bundle, verify_bundle  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.manifest import ManifestError, check_manifest, encode_manifest, parse_manifest  # noqa: E402
@@ -252,20 +247,8 @@ def test_the_command_refuses_what_it_cannot_do(mono: Converted, tmp_path: Path) 
     assert np.load(tmp_path / "x.npy").shape[1] == 5
 
 
-def test_a_server_is_told_over_osc_and_by_setting(mono: Converted, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_setting_is_told(mono: Converted) -> None:
     model = load_model(Settings(model=str(mono.bundle), text="slow jazz"))
     assert isinstance(model, PromptedModel) and model.box.prompt.text == "slow jazz"
-    config = EndpointConfig(address="tcp://127.0.0.1:*", publish="tcp://127.0.0.1:*")
-    with Server(model, config=config, osc_port=0) as server, socket.socket(type=socket.SOCK_DGRAM) as sender:
-        for text, done in (
-            ("drums " * 300, lambda: "301 tokens" in caplog.text),
-            ("loud techno", lambda: model.box.prompt.text == "loud techno"),
-        ):
-            sender.sendto(build("/attacca/text", "s", (text,)), ("127.0.0.1", server.ready.osc_port or 0))
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline and not done():
-                time.sleep(0.01)
-    assert "text refused: the text has 301 tokens" in caplog.text
-    assert model.box.prompt.text == "loud techno"
     with pytest.raises(ValueError, match="this model reads no text"):
         load_model(Settings(model=str(Path(__file__).parent / "data" / "tiny"), text="drums"))
