@@ -89,14 +89,14 @@ class GraphBuilder:
             "MatMulNBits", [x, *constants], domain=MICROSOFT, bits=bits, block_size=block, accuracy_level=4, **shape
         )
 
-    def model(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    def model(self, metadata: dict[str, str] | None = None, *, opset: int = OPSET) -> onnx.ModelProto:
         """The finished model; contrib operators are not shape-checked here, onnxruntime does that on loading."""
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="attacca")
-        model.ir_version = IR_VERSION
+        model.ir_version = IR_VERSION if opset == OPSET else helper.find_min_ir_version_for(opsets, True)
         helper.set_model_props(model, metadata or {})
         return model
 

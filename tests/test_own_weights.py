@@ -12,11 +12,12 @@ onnx = pytest.importorskip("onnx")
 
 from attacca.engine.bundle import find_bundle, load_bundle  # noqa: E402
 from attacca.engine.manifest import read_manifest  # noqa: E402
+from attacca.export.bundle_weights import dequantize_blockwise, read_weights  # noqa: E402
 from attacca.export.decoder import DecoderExport, build_decoder  # noqa: E402
 from attacca.export.graph import quantize_blockwise  # noqa: E402
 from attacca.export.tiny import random_decoder  # noqa: E402
 from attacca.export.verify import BeatSource, compare_decoder, made_up_frames  # noqa: E402
-from attacca.training.own.weights import dequantize_blockwise, read_decoder, read_weights  # noqa: E402
+from attacca.training.own.weights import read_decoder  # noqa: E402
 
 pytestmark = pytest.mark.train
 TINY = Path(__file__).parent / "data" / "tiny"

@@ -1,0 +1,183 @@
+"""Building blocks of the graphs for GPUs, in two dialects: onnxruntime's fused nodes, or standard ONNX alone.
+
+Under export/gpu_graph.py. Everything has static shapes and stays on the device; weights and cache are of one type.
+TensorScatter writes new rows into the cache, whose input and output are to be bound at one address; attention is
+ONNX Attention or plain operators, always under an explicit boolean mask, since lengths given otherwise can be lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from attacca.export.graph import MICROSOFT, GraphBuilder
+
+OPSET = 24  # the first with TensorScatter and Attention under a mask over a cache
+DIALECTS = ("onnxruntime", "standard")
+ATTENTIONS = ("plain", "operator")
+PRECISIONS = ("fp32", "fp16")
+BRANCHES = 2
+_LOWEST = {"fp32": -3.0e38, "fp16": -6.0e4}
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuExport:
+    """How to export for a GPU: `takes` rows of independent streams, `rows` of each a call, `capacity` cache slots.
+
+    `history` steps of sampled tokens can be fed back on the device. `dialect` onnxruntime uses its fused nodes.
+    """
+
+    rows: int
+    capacity: int
+    history: int = 32
+    takes: int = 1
+    precision: str = "fp16"
+    dialect: str = "onnxruntime"
+    attention: str = "plain"
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "capacity", "history", "takes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"GpuExport.{name} is {getattr(self, name)}, allowed: 1 or more")
+        choices = {"precision": PRECISIONS, "dialect": DIALECTS, "attention": ATTENTIONS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"GpuExport.{name} is {getattr(self, name)!r}, allowed: {', '.join(allowed)}")
+        if self.rows > self.capacity:
+            raise ValueError(f"GpuExport.capacity is {self.capacity}, allowed: rows ({self.rows}) or more")
+
+
+class GpuOps:
+    """A GraphBuilder with the operators of a decoder, in one precision and dialect."""
+
+    def __init__(self, name: str, options: GpuExport, *, heads: int, head_dim: int) -> None:
+        self.b = GraphBuilder(name)
+        self.options = options
+        self.heads, self.head_dim = heads, head_dim
+        self.half = options.precision == "fp16"
+        self.fused = options.dialect == "onnxruntime"
+        self.dtype = np.dtype(np.float16 if self.half else np.float32)
+        self._onnx_type = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+        self._write_slots = ""  # of the takes of both branches
+
+    def ints(self, *values: int) -> str:
+        """A constant vector, as axes and shapes are."""
+        return self.b.constant(f"ints_{'_'.join(map(str, values))}", np.array(values, np.int64))
+
+    def weight(self, name: str, array: Array) -> str:
+        return self.b.constant(name, array.astype(self.dtype))
+
+    def working(self, x: str) -> str:
+        """A float32 input in the type that is computed in."""
+        return self.b.node("Cast", [x], to=self._onnx_type) if self.half else x
+
+    def float32(self, x: str) -> str:
+        return self.b.node("Cast", [x], to=TensorProto.FLOAT) if self.half else x
+
+    def linear(self, x: str, name: str, weight: Array) -> str:
+        """x [..., in] times the transpose of weight [out, in]."""
+        return self.b.node("MatMul", [x, self.weight(name, weight.T)])
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.b.node("Reshape", [x, self.ints(*shape)])
+
+    def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
+        return self.b.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=axis)
+
+    def both(self, x: str) -> str:
+        """An input per take, for the takes of both branches."""
+        return self.b.node("Concat", [x] * BRANCHES, axis=0)
+
+    def norm(
+        self, residual: str, delta: str, name: str, gamma: Array, beta: Array | None, epsilon: float
+    ) -> tuple[str, str]:
+        """(normed, residual + delta): layer norm with `beta`, else RMS norm. An empty delta adds nothing."""
+        b = self.b
+        scale = [self.weight(name, gamma)] + ([] if beta is None else [self.weight(f"{name}.bias", beta)])
+        if self.fused and delta:
+            op = "SkipSimplifiedLayerNormalization" if beta is None else "SkipLayerNormalization"
+            outputs = [f"{name}.out", "", "", f"{name}.sum"]
+            b.nodes(op, [residual, delta, *scale], outputs, domain=MICROSOFT, epsilon=epsilon)
+            return outputs[0], outputs[3]
+        total = b.node("Add", [residual, delta]) if delta else residual
+        if beta is not None:
+            return b.node("LayerNormalization", [total, *scale], axis=-1, epsilon=epsilon, stash_type=1), total
+        op = "SimplifiedLayerNormalization" if self.fused else "RMSNormalization"
+        return b.node(op, [total, *scale], axis=-1, epsilon=epsilon, stash_type=1), total
+
+    def silu_times(self, gate: str, up: str) -> str:
+        if self.fused:
+            active = self.b.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)
+        else:
+            active = self.b.node("Mul", [gate, self.b.node("Sigmoid", [gate])])
+        return self.b.node("Mul", [active, up])
+
+    def per_head(self, x: str, branches: int = BRANCHES) -> str:
+        """[N, R, heads * size] -> [N, heads, R, size]."""
+        takes = branches * self.options.takes
+        if self.options.rows == 1:  # nothing moves
+            return self.reshape(x, takes, -1, 1, self.head_dim)
+        return self.b.node(
+            "Transpose", [self.reshape(x, takes, self.options.rows, -1, self.head_dim)], perm=[0, 2, 1, 3]
+        )
+
+    def joined(self, x: str, branches: int = BRANCHES) -> str:
+        """[N, heads, R, size] -> [N, R, heads * size]."""
+        rows = self.options.rows
+        moved = x if rows == 1 else self.b.node("Transpose", [x], perm=[0, 2, 1, 3])
+        return self.reshape(moved, branches * self.options.takes, rows, self.heads * self.head_dim)
+
+    def turned(self, x: str) -> list[str]:
+        """Rotary positions: queries and keys side by side [N, R, 2 d] -> [queries, keys], each [N, heads, R, size].
+
+        Reads the inputs cos and sin [takes, R, size / 2].
+        """
+        o, b, half, dim = self.options, self.b, self.head_dim // 2, self.heads * self.head_dim
+        if self.fused:
+            tables = [self.reshape(self.working(name), o.takes * o.rows, half) for name in ("cos", "sin")]
+            each = np.arange(o.takes * o.rows, dtype=np.int64).reshape(o.takes, o.rows)
+            places = b.constant("row_places", np.concatenate([each] * BRANCHES))
+            turned = b.node("RotaryEmbedding", [x, places, *tables], domain=MICROSOFT)
+            return [self.per_head(part) for part in self.split(turned, [dim, dim], 2)]
+        cos, sin = (
+            self.reshape(self.both(self.working(n)), BRANCHES * o.takes, 1, o.rows, half) for n in ("cos", "sin")
+        )
+        first, second = self.split(self.per_head(x), [half, half], 3)
+        left = b.node("Sub", [b.node("Mul", [first, cos]), b.node("Mul", [second, sin])])
+        right = b.node("Add", [b.node("Mul", [second, cos]), b.node("Mul", [first, sin])])
+        return self.split(b.node("Concat", [left, right], axis=3), [self.heads, self.heads], 1)
+
+    def cached(self, name: str, rows: str) -> str:
+        """The cache `name` with rows [N, heads, R, size] written at each take's write_slot; an output, in place."""
+        o = self.options
+        sizes: list[int | str] = [BRANCHES * o.takes, self.heads, o.capacity, self.head_dim]
+        self.b.input(name, self.dtype, sizes)
+        self.b.output(f"{name}.out", self.dtype, sizes)
+        if not self._write_slots:
+            self._write_slots = self.both("write_slots")
+        return self.b.node(
+            "TensorScatter", [name, rows, self._write_slots], axis=2, mode="linear", out=f"{name}.out"
+        )
+
+    def attend(self, query: str, key: str, value: str, mask: str) -> str:
+        """Attention [N, heads, R, size] of query over key and value [N, heads, S, size] where mask is true."""
+        b, scale = self.b, float(self.head_dim**-0.5)
+        if self.options.attention == "operator":
+            return b.node("Attention", [query, key, value, mask], scale=scale)
+        scaled = b.node("Mul", [query, b.constant("attention_scale", np.array(scale, self.dtype))])
+        scores = b.node("MatMul", [scaled, b.node("Transpose", [key], perm=[0, 1, 3, 2])])
+        lowest = b.constant("attention_lowest", np.array(_LOWEST[self.options.precision], self.dtype))
+        weights = b.node("Softmax", [b.node("Where", [mask, scores, lowest])], axis=-1)
+        return b.node("MatMul", [weights, value])
+
+    def attend_across(self, query: str, key: str, value: str, bias: str) -> str:
+        """The same over keys that are scaled already, `bias` [N, 1, R, S] added to the scores."""
+        b = self.b
+        if self.options.attention == "operator":
+            return b.node("Attention", [query, key, value, bias], scale=1.0)
+        scores = b.node("MatMul", [query, b.node("Transpose", [key], perm=[0, 1, 3, 2])])
+        return b.node("MatMul", [b.node("Softmax", [b.node("Add", [scores, bias])], axis=-1), value])
