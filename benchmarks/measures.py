@@ -40,9 +40,9 @@ MEASURES = {
     "onset_f1_25ms_drums": ("  where drums play", "as onset_f1_70ms_drums, within 25 ms"),
     "drift_ms_64_bars": (
         "drift over {drift_bars} bars, ms",
-        "how far the median beat moves against the grid from the first 8 of so many bars to the last 8, either "
+        "how far the mean beat moves against the grid from the first 8 of so many bars to the last 8, either "
         "way; steady tempo; the first songs with drums at the join (of the rows below the model the first); left "
-        "out where an end has fewer than four beats within 70 ms",
+        "out where an end has fewer than four beats within 70 ms. Real: a song so long composed with these players",
     ),
     "tempo_step_f1": (
         "tempo step F1, 70 ms",

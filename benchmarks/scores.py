@@ -147,6 +147,9 @@ def _score_drift(bench: Bench, case: Case, context: Codes, scores: SongScores) -
         drift = obedience.score_drift(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
         if drift is not None:
             scores.add(name, {"drift_ms_64_bars": drift})
+    real = obedience.real_drift(case, bench.drift_bars)
+    if real is not None:
+        scores.add("real", {"drift_ms_64_bars": real})
 
 
 def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:

@@ -81,7 +81,7 @@ def test_drift_is_what_was_put_in() -> None:
     for drift_s in (0.0, 0.03, -0.02):
         moved = beats + 0.03 - 0.03 * (drift_s < 0) + drift_s * beats / beats[-1]
         found = obedience.drift_ms(clicks(np.clip(moved[1:], 0, None), 64.0), controls)
-        assert found == pytest.approx(1000.0 * drift_s * (1 - 8 / 32), abs=5.0)  # the picker hops by 5 ms
+        assert found == pytest.approx(1000.0 * drift_s * (1 - 8 / 32), abs=2.0)
     assert obedience.drift_ms(np.zeros(64 * RATE), controls) is None
 
 
