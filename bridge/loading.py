@@ -5,16 +5,21 @@ Between the settings (bridge/config.py) and the engine; load thread.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from attacca.bridge.config import Settings
 from attacca.bridge.licence import licence_line
 from attacca.bridge.teller import tell
+from attacca.engine.bundle import Model as Bundle
 from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.events import Model
 from attacca.engine.fake import FakeConfig, FakeModel
 from attacca.engine.generator import Sampling
-from attacca.engine.manifest import read_manifest
+from attacca.engine.manifest import HoldSection, read_manifest
 
 
 def load_model(settings: Settings) -> Model:
@@ -25,13 +30,20 @@ def load_model(settings: Settings) -> Model:
     """
     if settings.fake:
         return FakeModel(manifest=FakeConfig(tone=True))
-    model = load_bundle(find_bundle(settings.model), threads=settings.threads)
+    model = _held(load_bundle(find_bundle(settings.model), threads=settings.threads), settings)
     line = licence_line(model.manifest.licence)
     if line is not None:
         print(f"attacca: {model.manifest.name}: {line}", file=sys.stderr)
     if settings.text is not None:
         tell(model, settings.text)
     return model
+
+
+def _held(model: Bundle, settings: Settings) -> Bundle:
+    """The model, its takes held to no more than the user wants (engine/hold.py)."""
+    asked = HoldSection() if model.manifest.hold is UNSET else model.manifest.hold
+    held = replace(asked, level=asked.level and settings.hold_level)
+    return model if held == asked else dataclasses.replace(model, manifest=replace(model.manifest, hold=held))
 
 
 def sampling_of(settings: Settings) -> Sampling:
@@ -58,7 +70,8 @@ def require_model(settings: Settings) -> None:
 
 
 def sampling_flags(settings: Settings) -> tuple[str, ...]:
-    """Flags that hand the user's sampling on to an engine in another process."""
+    """Flags that hand the user's sampling, and what takes are held to, on to an engine in another process."""
     names = ("temperature", "top_k", "guidance")
     given = [(name, getattr(settings, name)) for name in names if getattr(settings, name) is not None]
-    return tuple(part for name, value in given for part in (f"--{name.replace('_', '-')}", str(value)))
+    sampled = tuple(part for name, value in given for part in (f"--{name.replace('_', '-')}", str(value)))
+    return sampled if settings.hold_level else (*sampled, "--no-hold-level")

@@ -45,7 +45,7 @@ class Listener:
         self._encoder = model.codec.encoder()
         self._channels = model.codec.audio_channels
         self._loudness: Loudness | None = None
-        level = hold_of(model, config).level
+        level = hold_of(model).level
         if level is not None:
             self._meter = LevelMeter(level, model.codec.sample_rate / model.codec.hop_samples)
             self._loudness = Loudness(self._meter, model.codec.hop_samples, channels=self._channels)

@@ -26,7 +26,6 @@ class StreamConfig:
     max_pending_s: float = 10.0  # audio not yet listened to; more restarts listening
     max_catch_up_s: float = 2.0  # a trigger further behind the heard audio moves the context up to it
     max_lag_s: float = 1.0  # a take further behind the play head goes on from now, whole bars later
-    hold_level: bool = True  # where the model asks for it (engine/hold.py)
     text_fade_steps: int = 25  # a text told while a take sounds counts more and more over so many; half a second
     look_ahead: LookAheadConfig = field(default_factory=LookAheadConfig)
 

@@ -38,6 +38,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
     other: dict[str, Any] = {
         "model": "elsewhere",
         "fake": True,
+        "hold_level": False,
         "threads": 2,
         "text": "slow jazz",
         "seed": 7,

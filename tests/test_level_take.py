@@ -1,0 +1,120 @@
+"""Takes held to the level of what was played, through a whole session; and when they are not."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from attacca.bridge.config import Settings
+from attacca.bridge.loading import load_model, sampling_flags
+from attacca.engine.bundle import find_bundle
+from attacca.engine.events import ChunkEvent, Measures
+from attacca.engine.hold import Hold, hold_of
+from attacca.engine.leveller import LevelConfig
+from attacca.engine.manifest import HoldSection, read_manifest
+from tests.stream_fakes import HOP, MODEL_RATE, Host, IndexDecoder, IndexModel, frame_of, request
+
+RATE = MODEL_RATE
+PLAYED_S = 6
+
+
+def played(positions: np.ndarray) -> np.ndarray:
+    """White noise at -14 dBFS, the same at the same position; a pause in the last second."""
+    rng = np.random.default_rng(int(positions[0]))
+    return 0.2 * rng.standard_normal(len(positions)) * (positions < (PLAYED_S - 1) * RATE)
+
+
+class DriftDecoder(IndexDecoder):
+    """Noise by its frame's number, louder by 0.6 dB each second after `PLAYED_S` of frames, up to 12 dB."""
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        frames = frame_of(codes)
+        louder = np.clip((frames * HOP / MODEL_RATE - PLAYED_S) * 0.6, 0.0, 12.0)
+        noise = [np.random.default_rng(int(frame)).standard_normal(HOP) for frame in frames]
+        return (0.2 * 10.0 ** (louder / 20.0)[:, None] * np.array(noise)).reshape(-1).astype(np.float32)
+
+
+@dataclass
+class DriftModel(IndexModel):
+    """Its takes drift; `hold` says what is done about it."""
+
+    delay_samples: int = 0
+    hold: Hold = Hold(level=LevelConfig())  # noqa: RUF009
+
+    def decoder(self) -> DriftDecoder:
+        return DriftDecoder(0)
+
+
+def take_of(model: IndexModel, seconds: int, *, epoch_at_s: float | None = None) -> tuple[Host, np.ndarray]:
+    host = Host(RATE, model=model, block=RATE // 4, chunk_frames=32)
+    host.play(PLAYED_S * RATE, played)
+    start = host.head + RATE // 2
+    host.engine.start(1, request(start, position=host.head))
+    epoch = 1
+    for second in range(seconds + 1):
+        host.play(RATE)
+        if epoch_at_s is not None and second == epoch_at_s:
+            host.engine.replan(1, host.head, epoch=(epoch := epoch + 1))
+    sound = np.zeros(0)
+    for chunk in host.chunks():
+        at = chunk.position - start
+        assert 0 <= at <= len(sound)
+        sound = np.concatenate([sound[:at], chunk.pcm[:, 0]])
+    return host, sound[: seconds * RATE]
+
+
+def levels(sound: np.ndarray, every_s: float = 1.0) -> np.ndarray:
+    parts = sound[: len(sound) // round(every_s * RATE) * round(every_s * RATE)].reshape(-1, round(every_s * RATE))
+    return 10.0 * np.log10(np.mean(parts.astype(np.float64) ** 2, axis=1))
+
+
+def test_a_drifting_take_stays_where_the_phrase_was() -> None:
+    host, held = take_of(DriftModel(), 30)
+    _, bare = take_of(DriftModel(hold=Hold()), 30)
+    assert levels(bare)[-1] == pytest.approx(-2.0, abs=0.3)
+    assert levels(held).max() < -9.6
+    assert levels(held)[-1] == pytest.approx(-11.0, abs=0.2)
+    within = int(np.argmax(levels(bare) > -11.5))
+    assert np.array_equal(held[: within * RATE], bare[: within * RATE])
+    measures = [event for event in host.events if isinstance(event, Measures) and event.take == 1]
+    assert measures[0].level_gain_db == 0.0
+    assert measures[-1].level_gain_db == pytest.approx(-9.0, abs=0.3)
+
+
+def test_chunks_of_any_size_and_a_new_epoch_leave_no_jump() -> None:
+    _, held = take_of(DriftModel(), 24)
+    _, again = take_of(DriftModel(), 24, epoch_at_s=18)
+    assert len(again) == len(held)
+    assert np.array_equal(again, held)
+
+
+def test_the_manifest_and_the_user_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hold_of(IndexModel()) == Hold()
+    model = load_model(Settings())
+    assert hold_of(model).level == LevelConfig()
+    assert hold_of(load_model(Settings(hold_level=False))).level is None
+    stated = msgspec.structs.replace(read_manifest(find_bundle("ostinato")), hold=HoldSection(level=False))
+    assert hold_of(replace(model, manifest=stated)).level is None
+    assert sampling_flags(Settings()) == ()
+    assert sampling_flags(Settings(hold_level=False, guidance=2.0)) == ("--guidance", "2.0", "--no-hold-level")
+
+
+def test_a_take_is_replayed_bit_exactly_from_a_snapshot() -> None:
+    host, _ = take_of(DriftModel(), 16)
+    session = host.engine._sessions[1]
+    take, head = session.takes[1], host.head
+    saved = take.snapshot()
+
+    def on() -> list[np.ndarray]:
+        events = list(itertools.chain.from_iterable(take.work(head + i * HOP) for i in range(200)))
+        return [event.pcm for event in events if isinstance(event, ChunkEvent) and event.committed]
+
+    first = on()
+    take.restore(saved)
+    second = on()
+    assert len(first) == len(second) > 2
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
