@@ -12,7 +12,7 @@ from typing import Any, Self
 from .decoder import DecoderState, PatternDecoder
 from .generator import ConditionSource, Sampling
 from .pattern import Pattern
-from .prompt_track import PromptTrack
+from .prompt_track import PromptTrack, Shares
 from .prompted import Prompt, PromptedLane, PromptedRuntime
 from .runtime import Floats, StepLane
 from .schedule import Schedule
@@ -46,9 +46,11 @@ class PromptedDecoder(PatternDecoder):
 
     @property
     def next_row(self) -> int:
-        """The first timestep whose row has not been run."""
+        """The first timestep of which, and of all after it, no row stays in the cache yet."""
         schedule = self._schedule
-        return self._known if schedule is None else schedule.origin + schedule.step
+        if schedule is None or self._pattern.family == "row":
+            return self._known if schedule is None else schedule.origin + schedule.step
+        return max(self._known, int(self._cache.timesteps().max(initial=-1)) + 1)
 
     def tell(self, prompt: Prompt, fade_steps: int = 0) -> None:
         """Follow a prompt from the next step on, wholly after so many steps. ValueError out of range.
@@ -84,8 +86,15 @@ class PromptedDecoder(PatternDecoder):
     def _step(
         self, schedule: Schedule, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]
     ) -> None:
-        self._prompted_lane.attend(self.track.shares(self.next_row + self.origin))
+        self._prompted_lane.attend(self._shares(schedule))
         super()._step(schedule, source, sampling, fetched)
+
+    def _shares(self, schedule: Schedule) -> Shares:
+        """What a step attends to. Under stack patterns one row of it stays, which may be heard again: no fade."""
+        if self._pattern.family == "row":
+            return self.track.shares(self.next_row + self.origin)
+        kept = max(schedule.next_rows().kept_timestep, 0)
+        return ((self.track.heard(kept + self.origin), 1.0),)
 
     def open_step(self, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]) -> StepLane:
         """As PatternDecoder's."""

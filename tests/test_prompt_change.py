@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("transformers")
 
 from musicgen_fixtures import make_musicgen, save  # noqa: E402
 from test_musicgen import GREEDY, Exported, NoConditions, random_codes, token_ids  # noqa: E402
+from test_musicgen_stacked import Stacked  # noqa: E402
 
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox  # noqa: E402
@@ -204,3 +206,35 @@ def test_takes_without_end_carry_it_into_later_segments(
     never = RollingDecoder(lambda: exported.decoder(prompts[0]), horizon=60, keep=25, num_codebooks=4)
     never.plan(TOTAL, NoConditions(), SAMPLING)
     assert not np.array_equal(never.read(100, TOTAL), codes)
+
+
+def test_under_stack_patterns_it_is_rolled_back_as_exactly(tmp_path: Path) -> None:
+    """Frames finish out of order there, and rows that stay are prefilled again: at once the new one, no fade."""
+    stacked = Stacked(tmp_path, channels=1, p=3)
+    old, new = stacked.prompt(token_ids(1, 6)), stacked.prompt(token_ids(2, 9))
+
+    def told() -> MusicgenDecoder:
+        decoder = stacked.decoder(old)
+        decoder.plan(CHANGE, NoConditions(), SAMPLING)
+        decoder.tell(new, FADE)
+        return decoder
+
+    once = told()
+    once.plan(FRAMES, NoConditions(), SAMPLING)
+    again = told()
+    # Where a schedule begins anew the order differs: compared with others that began anew at the same frames.
+    begun = told()
+    for reached, to in ((24, 23), (40, CHANGE), (33, 30)):
+        again.plan(reached, NoConditions(), SAMPLING)
+        again.rollback(to)
+    begun.plan(CHANGE, NoConditions(), SAMPLING)
+    begun.rollback(CHANGE)
+    begun.plan(30, NoConditions(), SAMPLING)
+    begun.rollback(30)
+    for decoder in (again, begun):
+        decoder.plan(FRAMES, NoConditions(), SAMPLING)
+    assert np.array_equal(again.read(0, FRAMES), begun.read(0, FRAMES))
+    never = stacked.decoder(old)
+    never.plan(FRAMES, NoConditions(), SAMPLING)
+    assert np.array_equal(never.read(0, CHANGE), once.read(0, CHANGE))
+    assert not np.array_equal(never.read(CHANGE, FRAMES), once.read(CHANGE, FRAMES))
