@@ -44,6 +44,11 @@ MEASURES = {
         "way; steady tempo; the first songs with drums at the join (of the rows below the model the first); left "
         "out where an end has fewer than four beats within 70 ms. Real: a song so long composed with these players",
     ),
+    "level_rise_db_64_bars": (
+        "level after {drift_bars} bars, dB",
+        "root mean square of the last 8 of the same bars against the song before the join, without the engine's "
+        "leveller. Real: that song's last 8 bars against as much of its beginning",
+    ),
     "tempo_step_f1": (
         "tempo step F1, 70 ms",
         "as onset_f1_70ms over the 8 bars after a step from 100 to 130 BPM in mid-take that comes as a surprise: "

@@ -140,18 +140,30 @@ def bar_seconds(controls: Controls, frame: int) -> float:
     return quarters * 60.0 / float(controls.bpm[frame])
 
 
-def score_drift(
+def level_db(audio: Audio) -> float:
+    """Root mean square in dB of full scale."""
+    return float(10.0 * np.log10(max(float(np.mean(np.square(audio, dtype=np.float64))), 1e-12)))
+
+
+def _long_scores(audio: Audio, before: Audio, controls: Controls) -> dict[str, float]:
+    """Of a long take under `controls`, both from the join on: drift, and how much louder it ends than `before`."""
+    edge = round(_EDGE_BARS * bar_seconds(controls, 0) * SAMPLE_RATE)
+    scores = {"level_rise_db_64_bars": level_db(audio[-edge:]) - level_db(before)}
+    drift = drift_ms(audio, controls)
+    return scores if drift is None else scores | {"drift_ms_64_bars": abs(drift)}
+
+
+def score_long(
     model: Model, case: Case, context: Codes, sampling: Sampling, *, bars: int = DRIFT_BARS, known: bool = True
-) -> float | None:
-    """Drift in ms of `bars` bars continued from a song at the tempo of the join, either way."""
+) -> dict[str, float]:
+    """Drift and level of `bars` bars continued from a song at the tempo of the join, without a leveller."""
     controls = go_on(case.controls, case.join, round(bars * bar_seconds(case.controls, case.join) / FRAME_S))
     audio = continue_under(model, context, [(case.join, controls)], sampling, known=known)
-    drift = drift_ms(audio, controls.slice(case.join, len(controls)))
-    return None if drift is None else abs(drift)
+    return _long_scores(audio, case.heard[: case.join_heard], controls.slice(case.join, len(controls)))
 
 
-def real_drift(case: Case, bars: int = DRIFT_BARS) -> float | None:
-    """The same of a real song with the players, tempo and meter of the join: what cannot be told from none."""
+def real_long(case: Case, bars: int = DRIFT_BARS) -> dict[str, float]:
+    """The same of a real song with the players, tempo and meter of the join; its level against its beginning's."""
     controls, join = case.controls, case.join
     meter = (int(controls.meter_num[join]), int(controls.meter_den[join]))
     song = compose(
@@ -163,8 +175,8 @@ def real_drift(case: Case, bars: int = DRIFT_BARS) -> float | None:
         heldout_styles=case.seed >= HELDOUT_STYLE_SEED,
     )
     stereo, labels = _performed(song, round(bars * bar_seconds(controls, join) / FRAME_S))
-    drift = drift_ms(analysed(stereo, _SONG_RATE), labels)
-    return None if drift is None else abs(drift)
+    audio = analysed(stereo, _SONG_RATE)
+    return _long_scores(audio, audio[: round(case.join * FRAME_S * SAMPLE_RATE)], labels)
 
 
 @dataclass(frozen=True, kw_only=True)

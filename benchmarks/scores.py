@@ -119,7 +119,7 @@ def score_song(bench: Bench, case: Case, other: Case, codes: list[Codes], index:
             scores.add("chance", chance)
     scores.audio["real"] = np.asarray(case.audio)
     if case.seed in bench.drift_seeds:
-        _score_drift(bench, case, context, scores)
+        _score_long(bench, case, context, scores)
     if index < bench.step_songs:
         _score_step(bench, case, scores)
     if index < bench.switch_songs and bench.ears is not None:
@@ -141,15 +141,13 @@ def _score_real(bench: Bench, case: Case, other: Case, scores: SongScores) -> No
     scores.add("other_song", {"mel_distance": apart})
 
 
-def _score_drift(bench: Bench, case: Case, context: Codes, scores: SongScores) -> None:
+def _score_long(bench: Bench, case: Case, context: Codes, scores: SongScores) -> None:
     for name in PLAYED if case.seed == bench.drift_seeds[0] else PLAYED[:1]:
         sampling, known = bench.played(name)
-        drift = obedience.score_drift(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
-        if drift is not None:
-            scores.add(name, {"drift_ms_64_bars": drift})
-    real = obedience.real_drift(case, bench.drift_bars)
-    if real is not None:
-        scores.add("real", {"drift_ms_64_bars": real})
+        scores.add(
+            name, obedience.score_long(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
+        )
+    scores.add("real", obedience.real_long(case, bench.drift_bars))
 
 
 def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:
