@@ -7,7 +7,7 @@ Everything heavy is imported inside the commands, so that `attacca --help` answe
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -230,20 +230,34 @@ def continue_command(
 @app.command("bench", rich_help_panel=_MODELS)
 def bench_command(
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds in place of a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Within a minute, in place of an hour.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures; - prints them.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="DIR", help="Draw growth.png, steps.png.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Part to measure: steps, path, live, growth, shapes.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", help="Size of random weights, e.g. musicgen-medium.")
+    ] = None,
     model: Model = None,
     fake: Fake = None,
     threads: Threads = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Measure a model on this machine: ms per step and per frame, first output apart from steady ones, and RTF.
+    """Measure this machine: decoder steps by pattern, context and threads, every other part of the path, the whole
+    of it with one take and with many, and how it answers a musician.
 
-    Example: attacca bench --quick --threads 2 --json > bench.json
+    Example: attacca bench --quick --json b.json --plot plots
     """
+    effective = _effective(context, model=model, fake=fake, threads=threads)
     from attacca.bridge import bench
 
-    settings = _effective(context, model=model, fake=fake, threads=threads).settings
-    bench.run(settings, quick=quick, as_json=as_json)
+    changes: dict[str, Any] = {"parts": tuple(only)} if only else {}
+    if shape:
+        changes["shapes"] = tuple(shape)
+    options = replace(bench.QUICK if quick else bench.BenchOptions(), **changes)
+    bench.run(effective.settings, options, to=to, plot=plot, arguments=_config_flag(context))
 
 
 @app.command("patterns", rich_help_panel=_LOOK)
