@@ -15,8 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
+from attacca.bridge import cli_train_init
 from attacca.bridge.cli_options import AsJson
 
+_INIT = "Another pattern from MusicGen weights"
 _NEEDED = ("librosa", "scipy", "torch", "onnx")
 
 
@@ -52,6 +54,32 @@ def train_command(
     batch: Annotated[int, typer.Option("--batch", help="Crops per update of all processes; 0: by machine.")] = 0,
     updates: Annotated[int, typer.Option("--updates", help="Train for so many updates in place of minutes.")] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Processes on the CPU; 0: by machine.")] = 0,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="MusicGen bundle or checkpoint's folder to begin another pattern with.",
+            rich_help_panel=_INIT,
+        ),
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option("--pattern", help="With --init: stack-delay, stack or delay.", rich_help_panel=_INIT)
+    ] = "stack-delay",
+    permutation: Annotated[
+        int, typer.Option("--p", help="With --init: the permutation of stack-delay.", rich_help_panel=_INIT)
+    ] = 3,
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text", help="With --init: text of songs without a NAME.txt beside them.", rich_help_panel=_INIT
+        ),
+    ] = "",
+    crop_frames: Annotated[
+        int,
+        typer.Option(
+            "--crop-frames", help="With --init: frames that are learned from at once.", rich_help_panel=_INIT
+        ),
+    ] = 500,
     as_json: AsJson = False,
 ) -> None:
     """Make it yours: fine-tune the model on your own music. Interrupted, the same command goes on.
@@ -59,7 +87,22 @@ def train_command(
     Needs pip install 'attacca\\[train]'. Several GPUs: torchrun --nproc-per-node N -m attacca.bridge.cli train ...
 
     Example: attacca train --data ~/my_music --minutes 30 && attacca serve --model mine
+
+    Example: attacca train --init musicgen-small --pattern stack-delay --data ~/my_music --out stacked
     """
+    if init is not None:
+        _need(cli_train_init.NEEDED)
+        given = {"data": data.expanduser(), "init": init, "out": out, "pattern": pattern, "p": permutation}
+        given |= {"text": text, "run": run, "minutes": minutes, "updates": updates, "batch": batch}
+        given |= {"crop_frames": crop_frames, "learning_rate": learning_rate, "precision": precision}
+        cli_train_init.train_init(
+            given | {"heldout": heldout, "seed": seed},
+            _progress_bar,
+            dry_run=dry_run,
+            as_json=as_json,
+            flag=_model_flag,
+        )
+        return
     _need(_NEEDED[:2] if dry_run else _NEEDED)
     own = importlib.import_module("attacca.training.own.run")
     options = own.OwnOptions(

@@ -166,8 +166,12 @@ def _manifest_fields(
 def write_step(
     out: Path, weights: Weights, shape: MusicgenShape, options: ConvertOptions, scales: Weights | None
 ) -> dict[str, str]:
-    """Write the step graph into `out`, its weights beside it where they are many; the files by role."""
-    graph = build_step(weights, shape, options.export(), scales)
+    """Write the step graph into `out`; the files by role."""
+    return save_step(out, build_step(weights, shape, options.export(), scales))
+
+
+def save_step(out: Path, graph: onnx.ModelProto) -> dict[str, str]:
+    """Write a step graph into `out`, its weights beside it where they are many; the files by role."""
     if sum(len(tensor.raw_data) for tensor in graph.graph.initializer) <= MAX_SINGLE_BYTES:
         (out / DECODER_FILE).write_bytes(graph.SerializeToString(deterministic=True))
         return {DECODER_ROLE: DECODER_FILE}

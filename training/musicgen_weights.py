@@ -15,9 +15,9 @@ import onnx
 from msgspec import UNSET
 
 from attacca.engine.manifest import DECODER_ROLE, MUSICGEN, Manifest, ManifestError, read_manifest
+from attacca.export.bundle_weights import Stored
 from attacca.export.musicgen_checkpoint import MusicgenShape, read_musicgen
 from attacca.export.musicgen_stacked import LEVELS
-from attacca.training.own.weights import Stored
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -29,6 +29,7 @@ class Start:
     shape: MusicgenShape
     weights: Weights
     pattern: str = "delay"
+    p: int = 1
 
 
 def read_checkpoint(folder: Path) -> Start:
@@ -62,7 +63,12 @@ def read_bundle(bundle: Path) -> Start:
     weights |= {f"layer_norm.{part}": step.array(f"layer_norm.{part}") for part in ("weight", "bias")}
     weights |= _across(bundle, manifest)
     activation = "relu" if "Relu" in step.operators else "gelu"
-    return Start(shape=_shape(manifest, weights, activation), weights=weights, pattern=manifest.pattern.name)
+    return Start(
+        shape=_shape(manifest, weights, activation),
+        weights=weights,
+        pattern=manifest.pattern.name,
+        p=manifest.pattern.p,
+    )
 
 
 def _layer(step: Stored, prefix: str) -> Weights:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -171,7 +171,7 @@ def fine_tune(
             trainer.note({"updates": 0, "elapsed_s": 0.0, **trainer.evaluate(heldout)})
         world.wait()  # nobody writes a checkpoint before all have read it
         if trainer.progress < 1.0:
-            with _stopping(trainer):
+            with stopping(trainer, alone=world.size == 1):
                 logs = run if world.first else run / f"process-{world.rank}"
                 train(trainer, songs, heldout, logs, clock=world.clock, say=say if world.first else _silent)
         world.wait()
@@ -193,10 +193,16 @@ def _silent(text: str) -> None:
     del text
 
 
+class Stoppable(Protocol):
+    """What trains until `stopping` is set."""
+
+    stopping: bool
+
+
 @contextmanager
-def _stopping(trainer: FineTuner) -> Iterator[None]:
+def stopping(trainer: Stoppable, *, alone: bool = True) -> Iterator[None]:
     """Signals stop the trainer between updates. Among several processes torchrun ends them, at the last save."""
-    if trainer.world.size > 1 or threading.current_thread() is not threading.main_thread():
+    if not alone or threading.current_thread() is not threading.main_thread():
         yield
         return
 
