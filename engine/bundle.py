@@ -16,11 +16,14 @@ from typing import Any
 import platformdirs
 from msgspec import UNSET
 
+from .batch import BatchRuntime
 from .codec import Codec
+from .company import Batch
 from .conditioning import ConditioningLayout
 from .decoder import PatternDecoder
 from .encodec import Encodec
 from .manifest import (
+    DECODER_BATCH_ROLE,
     DECODER_DATA_ROLE,
     DECODER_ROLE,
     MANIFEST_FILE,
@@ -33,6 +36,7 @@ from .manifest import (
 )
 from .melody import MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox, PromptedDecoder
+from .pace import measure_pace
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
 from .rolling import RollingDecoder
@@ -54,6 +58,7 @@ class Model:
     codec: Codec | Encodec
     runtime: StepRuntime
     pattern: Pattern
+    batch: Batch | None = None  # several takes' steps as one, where that was looked for and found to pay
 
     @property
     def conditioning(self) -> ConditioningLayout:
@@ -107,9 +112,11 @@ class PromptedModel(Model):
         return Prompt.silent(self.runtime.shape)
 
 
-def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Model:
+def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False) -> Model:
     """Load the bundle in the directory `path`; `threads` for each session, `verify` compares the hashes.
 
+    `several`: many takes at once are expected, so that what their sharing of steps gains is measured, for some
+    seconds, and used.
     ManifestError (a ValueError) says what is wrong and with which file. Load thread.
     """
     folder = Path(path)
@@ -127,11 +134,14 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> M
         raise ManifestError(f"codec of {folder}: {error}") from None
     parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
     if not manifest.decoder.prompted:
-        return Model(runtime=StepRuntime(graph, manifest, threads=threads), **parts)
+        plain = StepRuntime(graph, manifest, threads=threads)
+        return Model(runtime=plain, batch=_batch(files, plain, threads) if several else None, **parts)
     runtime = _prompted_kind(manifest, parts["pattern"])(graph, manifest, threads=threads)
     section = manifest.text
     text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
-    model = PromptedModel(runtime=runtime, text=text, box=PromptBox(Prompt.silent(runtime.shape)), **parts)
+    batch = _batch(files, runtime, threads) if several else None
+    box = PromptBox(Prompt.silent(runtime.shape))
+    model = PromptedModel(runtime=runtime, text=text, box=box, batch=batch, **parts)
     model.tell("")
     return model
 
@@ -140,6 +150,16 @@ def _prompted_kind(manifest: Manifest, pattern: Pattern) -> type[PromptedRuntime
     if manifest.decoder.kind == MELODY:
         return MelodyRuntime
     return StackedRuntime if pattern.family == "stack" else PromptedRuntime
+
+
+def _batch(files: Mapping[str, Path], single: StepRuntime, threads: int) -> Batch | None:
+    """What stepping several takes at once is worth here; None if there is no graph for it, or it does not pay."""
+    if DECODER_BATCH_ROLE not in files:
+        return None
+    runtime = BatchRuntime(str(files[DECODER_BATCH_ROLE]), single, threads=threads)
+    rows = single.manifest.num_codebooks + 1 if manifest_pattern(single.manifest).family == "stack" else 1
+    batch = Batch(runtime=runtime, pace=measure_pace(single, runtime, rows=rows))
+    return batch if batch.pace.pays else None
 
 
 def load_codec(files: Mapping[str, Path], section: Mapping[str, object], *, threads: int = 1) -> Codec | Encodec:

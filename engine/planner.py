@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .chunker import Chunker
+from .company import Wish
 from .conditioning import ConditioningLayout, encode
 from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
 from .generator import Codes, Conditions, Generator, Sampling
@@ -123,20 +124,25 @@ class Planner:
 
     def tokens(self, target: int, sampling: Sampling) -> bool:
         """Run steps towards frame `target`; True if it is reached and there is time left to decode."""
-        before = self._generator.frontier
+        before, company, share = self._generator.frontier, self._costs.company, None
+        if company is not None:
+            self._stepped(*company.collect(self._generator))
         if before >= target:
             return True
         began, steps = self._clock(), self._costs.steps_per_slice()
-        if self._vamp is None:
-            ran = self._generator.plan(target, self._source, sampling, max_steps=steps)
-        else:
+        if self._vamp is not None:
             ran = self._vamp.plan(self._generator, target, self._source, sampling, steps)
+        elif company is not None:
+            wish, step_s = Wish(until_frame=target, source=self._source), self._costs.step_s
+            share = company.plan(self._generator, wish, sampling, max_steps=steps, step_s=step_s)
+            ran = share.steps
+        else:
+            ran = self._generator.plan(target, self._source, sampling, max_steps=steps)
         seconds = self._clock() - began
         if ran < 1 and self._generator.frontier <= before:
             raise RuntimeError(f"generator made no step towards frame {target} from {before}")
-        self._costs.stepped(seconds, ran)
-        self.meters.decoder_s += seconds
-        self.meters.generated_frames += self._generator.frontier - before
+        self._costs.stepped(seconds if share is None else share.alone_s, ran)
+        self._stepped(seconds if share is None else share.seconds, self._generator.frontier - before)
         return self._generator.frontier >= target and seconds < self._config.slice_s / 2
 
     def warm(self, entry: int) -> bool:
@@ -171,8 +177,16 @@ class Planner:
         position, pcm = self.chunker.push(codes, players)
         return codes, position, pcm
 
+    def go_on(self) -> None:
+        """A chunk was committed: the next may be made beside other takes."""
+        if self._costs.company is not None and self._vamp is None:
+            target = self.chunker.next_frame + self._config.chunk_frames
+            self._costs.company.wish(self._generator, Wish(until_frame=target, source=self._source))
+
     def rollback(self, to_frame: int) -> None:
         """Forget generated frames at or after a frame, and all that are not finished; what was heard stays."""
+        if self._costs.company is not None:
+            self._costs.company.forget(self._generator)
         frame = min(max(to_frame, self.context_end), self._generator.frontier)
         self._generator.rollback(frame)
         if self._vamp is not None:
@@ -197,6 +211,8 @@ class Planner:
 
     def _lie(self, timeline: Timeline) -> None:
         self.timeline = timeline
+        if self._costs.company is not None:
+            self._costs.company.forget(self._generator)
         self._source = ConditionRows(self._controller, timeline, self._layout)
         self.chunker.move(timeline)
 
@@ -213,6 +229,10 @@ class Planner:
         self.chunker.restore(chunker)
         if self._vamp is not None:
             self._vamp.restore(vamp)
+
+    def _stepped(self, seconds: float, frames: int) -> None:
+        self.meters.decoder_s += seconds
+        self.meters.generated_frames += frames
 
     def _decoded(self, began: float, frames: int) -> None:
         self.meters.codec_s += self._clock() - began

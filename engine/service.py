@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from .company import Company, company_of
 from .conditioning import ConditioningLayout
 from .events import Controller, Event, Measures, Model, Pcm, TakeEnded, TakeRequest
 from .generator import Sampling
@@ -45,7 +46,9 @@ class Engine:
         self._max_sessions = max_sessions
         self._max_takes = max_takes
         self._config = config or StreamConfig()
-        self._costs = Costs(model.codec.hop_samples / model.codec.sample_rate, self._config)
+        frame_s = model.codec.hop_samples / model.codec.sample_rate
+        self._company = company_of(model, clock)
+        self._costs = Costs(frame_s, self._config, self._company)
         self._sessions: dict[int, Session] = {}
         self._outbox: list[Event] = []
         self._turn = 0
@@ -226,5 +229,15 @@ class Engine:
                 key: turn for key, turn in self._served.items() if self._turn - turn < _REMEMBERED_TURNS
             }
             self._served[number, job] = self._turn
+            if self._company is not None:
+                self._gather(self._company, jobs, number, job)
             events += self._sessions[number].work(job)
         return events
+
+    def _gather(self, company: Company, jobs: list[tuple[float, int, int, int]], number: int, job: int) -> None:
+        """Tell the take whose turn it is how much time it has and which others wait. One unheard yet goes alone."""
+        takes = {(n, j): take for _, _, n, j in jobs if (take := self._sessions[n].takes.get(j)) is not None}
+        lead, slack = takes.get((number, job)), min(jobs)[0]
+        waiting = [takes[n, j] for _, _, n, j in sorted(jobs) if (n, j) in takes]
+        urgent = lead is None or lead.committed_end is None
+        company.turn(0.0 if urgent else slack, [(take.generator, take.sampling) for take in waiting])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from .company import Company
 from .lookahead import LookAheadConfig
 
 _SMOOTHING = 0.1
@@ -48,8 +49,9 @@ class StreamConfig:
 class Costs:
     """Smoothed compute times on this machine, shared by all sessions of a model. Only pacing hangs on them."""
 
-    def __init__(self, frame_s: float, config: StreamConfig) -> None:
+    def __init__(self, frame_s: float, config: StreamConfig, company: Company | None = None) -> None:
         self.frame_s = frame_s  # duration of a codec frame
+        self.company = company  # of takes whose steps are shared; None: each steps alone
         self.step_s = 0.0
         self.listen_frame_s = 0.0
         self._config = config

@@ -330,6 +330,7 @@ class Take:
         state.planned = None
         state.short_next = False
         state.committed_end = position + len(pcm)
+        self._planner.go_on()
         self._remember(chunk, head)
         if last:
             events.append(self._end("end"))
