@@ -6,6 +6,9 @@ Ellis 2007 ("Chroma feature analysis and synthesis"): a Gaussian per pitch class
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +44,34 @@ def one_hot(pitch_classes: npt.NDArray[np.int64]) -> Floats:
     if len(pitch_classes) and not 0 <= int(pitch_classes.min()) <= int(pitch_classes.max()) < PITCH_CLASSES:
         raise ValueError(f"pitch classes lie in {pitch_classes.min()}..{pitch_classes.max()}, allowed: 0..11")
     return np.eye(PITCH_CLASSES, dtype=np.float32)[pitch_classes]
+
+
+def chord_rows(pitch_classes: Iterable[int], rows: int) -> Floats:
+    """A held chord as chroma [rows, 12]: its pitch classes in turn, lowest first, for models read one a row.
+
+    ValueError outside 0..11 or if there is none.
+    """
+    held = sorted(set(pitch_classes))
+    if not held:
+        raise ValueError("a chord of no notes has no rows")
+    return one_hot(np.resize(np.array(held, np.int64), rows))
+
+
+def phrase_rows(starts_s: Sequence[float], pitch_classes: Sequence[int | None], end_s: float) -> Floats:
+    """A melody over time as chroma [n, 12], a row every HOP_SAMPLES, from its first note to `end_s`.
+
+    Note i, or None for silence, sounds from `starts_s[i]` (ascending) until the next one does; silence is the note
+    before it, as rows of silence would say nothing. [0, 12] if there is no note.
+    """
+    first = next((i for i, note in enumerate(pitch_classes) if note is not None), None)
+    if first is None or end_s <= starts_s[first]:
+        return one_hot(np.zeros(0, np.int64))
+    begin, notes = starts_s[first], [0]
+    for note in pitch_classes:
+        notes.append(notes[-1] if note is None else note)
+    count = math.ceil((end_s - begin) * SAMPLE_RATE / HOP_SAMPLES)
+    times = begin + np.arange(count) * (HOP_SAMPLES / SAMPLE_RATE)
+    return one_hot(np.array(notes, np.int64)[np.searchsorted(np.array(starts_s), times, side="right")])
 
 
 def chroma_filters() -> npt.NDArray[np.float64]:

@@ -42,7 +42,13 @@ class TextEncoder:
         self._prompt = _session(prompt, threads, inputs, shape.prompt_outputs())
         self._names = [value.name for value in self._prompt.get_outputs()]
         self._made: OrderedDict[tuple[str, bytes], Prompt] = OrderedDict()
+        self._encoded: tuple[str, Floats] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def melody_rows(self) -> int:
+        """Rows of chroma that the model reads; 0: it reads no melody."""
+        return self._section.melody_rows
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of a text's tokens, its end included. ValueError if there are too many."""
@@ -77,17 +83,20 @@ class TextEncoder:
             return made
 
     def _make(self, text: str, melody: Floats | None) -> Prompt:
-        if text:
-            ids = np.array(self.token_ids(text), np.int64)
-            (states,) = self._encoder.run(["states"], {"ids": ids})
-            mask = np.ones(len(ids), np.float32)
-        else:
-            states, mask = np.zeros((1, self._section.dim), np.float32), np.zeros(1, np.float32)
+        states = self._states_of(text) if text else np.zeros((1, self._section.dim), np.float32)
+        mask = np.full(len(states), 1.0 if text else 0.0, np.float32)
         given = {"states": states, "mask": mask} | ({} if melody is None else {"chroma": melody})
         found = self._prompt.run(self._names, given)
         if not all(np.isfinite(value).all() for value in found):
             raise FloatingPointError(f"the text encoder's values of {text[:40]!r} are not finite")
         return self._shape.prompt_of(dict(zip(self._names, found, strict=True)), mask, text)
+
+    def _states_of(self, text: str) -> Floats:
+        """[tokens, text dim]; the last one's again at no cost, for melodies change more often than texts."""
+        if self._encoded is None or self._encoded[0] != text:
+            ids = np.array(self.token_ids(text), np.int64)
+            self._encoded = text, self._encoder.run(["states"], {"ids": ids})[0]
+        return self._encoded[1]
 
 
 def _load_tokenizer(path: Path) -> Any:

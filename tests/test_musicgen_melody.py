@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from typer.testing import CliRunner  # noqa: E402
 
 from attacca.bridge.cli import app  # noqa: E402
 from attacca.engine.bundle import load_bundle  # noqa: E402
-from attacca.engine.chroma import chroma_filters, chroma_of, one_hot  # noqa: E402
+from attacca.engine.chroma import chord_rows, chroma_filters, chroma_of, one_hot, phrase_rows  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.melody import MelodyDecoder, MelodyRuntime  # noqa: E402
 from attacca.engine.musicgen import PromptBox  # noqa: E402
 from attacca.engine.pattern import make_pattern  # noqa: E402
 from attacca.engine.piece import make_piece  # noqa: E402
+from attacca.engine.prompt_track import PromptTrack  # noqa: E402
 from attacca.engine.prompted import Prompt  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prefix, build_step  # noqa: E402
 from attacca.export.musicgen_bundle import ConvertOptions, convert_musicgen  # noqa: E402
@@ -121,6 +123,70 @@ def test_the_melody_counts(exported: Exported) -> None:
         decoder.plan(FRAMES, NoConditions(), GREEDY)
         found.append(decoder.read(0, FRAMES))
     assert not np.array_equal(*found)
+
+
+@pytest.mark.parametrize("change", [0, 9])
+def test_another_melody_counts_from_the_next_step_on(exported: Exported, change: int) -> None:
+    """As does a text that is not longer: its last rows are zeros then, as masked words are."""
+    sampling = Sampling(seed=3, guidance=2.0)
+    old = exported.prompt(token_ids(3, 6), random_chroma(1))
+    for new in (exported.prompt(token_ids(3, 6), random_chroma(2)), exported.prompt(token_ids(7, 4), NO_MELODY)):
+        told = exported.decoder(old)
+        told.plan(change, NoConditions(), sampling)
+        told.tell(new, 25)
+        start, begin = told.snapshot(), told.next_row
+        told.plan(FRAMES, NoConditions(), sampling)
+        codes = told.read(0, FRAMES)
+        never = exported.decoder(old)
+        never.plan(FRAMES, NoConditions(), sampling)
+        assert np.array_equal(never.read(0, FRAMES)[:begin, 0], codes[:begin, 0])
+        assert not np.array_equal(never.read(0, FRAMES), codes)
+        same_past = exported.decoder(old)
+        same_past.restore(dataclasses.replace(start, track=PromptTrack(new)))
+        same_past.plan(FRAMES, NoConditions(), sampling)
+        assert np.array_equal(same_past.read(0, FRAMES), codes)
+        for reached, to in ((change + 3, change), (FRAMES, 4), (20, 0)):
+            told.plan(reached, NoConditions(), sampling)
+            told.rollback(min(to, told.frontier))
+        fork = told.fork()
+        for decoder in (told, fork):
+            decoder.plan(FRAMES, NoConditions(), sampling)
+            assert np.array_equal(decoder.read(0, FRAMES), codes)
+
+
+def test_a_longer_text_waits_for_a_sequence_that_begins(exported: Exported) -> None:
+    short, long = (exported.prompt(token_ids(3, size), random_chroma(1)) for size in (4, 6))
+    told, never = exported.decoder(short), exported.decoder(short)
+    for decoder in (told, never):
+        decoder.plan(5, NoConditions(), GREEDY)
+    told.tell(long)
+    for decoder in (told, never):
+        decoder.plan(FRAMES, NoConditions(), GREEDY)
+    assert np.array_equal(told.read(0, FRAMES), never.read(0, FRAMES))
+    told.reset()
+    told.plan(FRAMES, NoConditions(), GREEDY)
+    begun = exported.decoder(long)
+    begun.plan(FRAMES, NoConditions(), GREEDY)
+    assert np.array_equal(told.read(0, FRAMES), begun.read(0, FRAMES))
+
+
+def test_notes_written_as_chroma() -> None:
+    assert chord_rows([7, 0, 4, 7], 8).argmax(axis=1).tolist() == [0, 4, 7, 0, 4, 7, 0, 4]
+    assert chord_rows([11], 3).tolist() == [[0.0] * 11 + [1.0]] * 3
+    row_s = 4096 / 32000
+    starts, notes = [0.05, 0.05 + 3 * row_s, 1.0, 2.0], [None, 9, None, 2]
+    phrase = phrase_rows(starts, notes, 2.0 + 2 * row_s)
+    first = starts[1]
+    times = first + row_s * np.arange(len(phrase))
+    assert len(phrase) == np.ceil((2.0 + 2 * row_s - first) / row_s)
+    assert phrase.argmax(axis=1).tolist() == [
+        9 if time < 2.0 else 2 for time in times
+    ]  # silence is the note before
+    assert (phrase.sum(axis=1) == 1).all() and phrase.dtype == np.float32
+    for nothing in (phrase_rows([], [], 1.0), phrase_rows([0.0], [None], 1.0), phrase_rows([1.0], [3], 1.0)):
+        assert nothing.shape == (0, 12)
+    with pytest.raises(ValueError, match="a chord of no notes has no rows"):
+        chord_rows([], 3)
 
 
 def test_chroma_equals_transformers() -> None:
