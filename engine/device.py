@@ -6,6 +6,7 @@ the same code runs on the CPU for parity and rehearsal. engine/cuda_driver.py is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -71,7 +72,10 @@ class Driver(Protocol):
     def free(self, address: int) -> None: ...
 
     def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Host memory that copies can read and write while the host goes on; freed with the driver."""
+        """Host memory that copies can read and write while the host goes on."""
+
+    def unstage(self, array: npt.NDArray[np.uint8]) -> None:
+        """Give such memory back; nothing may be queued that uses it."""
 
     def upload(self, address: int, source: Array) -> None:
         """Queue a copy of a contiguous array; it may change again once the stream has got there."""
@@ -98,6 +102,12 @@ class Driver(Protocol):
         """Queue a recorded graph."""
 
     def destroy_graph(self, graph: int) -> None: ...
+
+    def mark(self) -> int:
+        """A mark on the stream, for `between_ms`."""
+
+    def between_ms(self, first: int, second: int) -> float:
+        """Milliseconds of the device from one mark to another, which are given back; waits."""
 
     def close(self) -> None:
         """Give everything back. Idempotent."""
@@ -152,6 +162,9 @@ class HostDriver:
     def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
         return np.zeros(nbytes, np.uint8)
 
+    def unstage(self, array: npt.NDArray[np.uint8]) -> None:
+        pass
+
     def upload(self, address: int, source: Array) -> None:
         self.view(address, source.nbytes)[:] = source.reshape(-1).view(np.uint8)
 
@@ -178,6 +191,12 @@ class HostDriver:
 
     def destroy_graph(self, graph: int) -> None:
         raise DeviceError("host memory records no graphs")
+
+    def mark(self) -> int:
+        return time.perf_counter_ns()
+
+    def between_ms(self, first: int, second: int) -> float:
+        return (second - first) / 1e6
 
     def close(self) -> None:
         self._held.clear()

@@ -7,6 +7,7 @@ written while those before it are still being computed.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,13 +71,15 @@ class DeviceStep:
         check_fit(maker.described, spec.described(takes))
         self.spec, self.takes, self.driver = spec, takes, maker.driver
         self._allocated: list[int] = []
+        self._host: list[npt.NDArray[np.uint8]] = []  # staging memory
         self._program: Program | None = None
-        self._finalizer = weakref.finalize(self, _release, self.driver, self._allocated, [])
+        self._finalizer = weakref.finalize(self, _release, self.driver, self._allocated, self._host, [])
         try:
             self._allocate()
             self._program = maker.bind(self._tensors)
             self._finalizer.detach()
-            self._finalizer = weakref.finalize(self, _release, self.driver, self._allocated, [self._program])
+            parts = (self._allocated, self._host, [self._program])
+            self._finalizer = weakref.finalize(self, _release, self.driver, *parts)
             self.reset()
         except DeviceError:
             self.close()
@@ -97,10 +100,10 @@ class DeviceStep:
         in_place = {f"{name}.out": tensor for name, tensor in cache.items()}
         self._tensors = inputs | results | cache | prompt | history | in_place | {"history.out": self._later}
         self._small = self._out.places["logits"][0]  # tokens and checksum lie before it
-        self._raw_in = [driver.staging(self._in.nbytes) for _ in range(DEPTH)]
+        for nbytes in [self._in.nbytes] * DEPTH + [self._small] * DEPTH + [self._tensors["logits"].nbytes]:
+            self._host.append(driver.staging(nbytes))
+        self._raw_in, self._raw_out, self._logits = self._host[:DEPTH], self._host[DEPTH:-1], self._host[-1]
         self._staged = [self._in.views(raw) for raw in self._raw_in]
-        self._raw_out = [driver.staging(self._small) for _ in range(DEPTH)]
-        self._logits = driver.staging(self._tensors["logits"].nbytes)
         self._submitted = self._collected = 0
 
     @property
@@ -196,16 +199,22 @@ class Saved:
     def __init__(self, driver: Driver, sizes: tuple[int, int]) -> None:
         self.sizes = sizes
         addresses: list[int] = []
-        self._finalizer = weakref.finalize(self, _release, driver, addresses, [])
+        self._finalizer = weakref.finalize(self, _release, driver, addresses, [], [])
         addresses += [driver.allocate(nbytes) for nbytes in sizes]
         self.addresses = tuple(addresses)
 
 
-def _release(driver: Driver, addresses: list[int], programs: list[Program]) -> None:
-    for program in programs:
-        program.close()
-    while addresses:
-        driver.free(addresses.pop())
+def _release(
+    driver: Driver, addresses: list[int], staged: list[npt.NDArray[np.uint8]], programs: list[Program]
+) -> None:
+    with contextlib.suppress(DeviceError):  # what fails while it is given back would hide what failed before
+        driver.synchronize()
+        for program in programs:
+            program.close()
+        while staged:
+            driver.unstage(staged.pop())
+        while addresses:
+            driver.free(addresses.pop())
 
 
 def check_fit(found: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], wanted: Described) -> None:

@@ -1,0 +1,115 @@
+"""A bundle's graphs for GPUs, from the weights in its own graph: what `attacca export` writes.
+
+Between a bundle (engine/bundle.py) and engine/backends.py. The graphs lie in the bundle's folder `gpu` or in the
+user's cache, with a list that names the manifest they were made from (engine/gpu_spec.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import onnx
+from msgspec import UNSET
+
+from attacca.engine.gpu_spec import SPEC_FILE, GpuSpec, GraphFile, spec_of
+from attacca.engine.manifest import DECODER_ROLE, MUSICGEN, Manifest, ManifestError, manifest_pattern, read_manifest
+from attacca.export.bundle_weights import read_musicgen, read_weights
+from attacca.export.gpu_graph import build_gpu_decoder
+from attacca.export.gpu_musicgen import build_gpu_musicgen
+from attacca.export.gpu_ops import PRECISIONS, GpuExport
+
+MAX_SINGLE_BYTES = 1 << 30  # of a graph with its weights in it; protobuf takes 2 GB at most
+# What each runtime is given: onnxruntime its fused nodes, TensorRT the operators that its parser maps to its own.
+DIALECTS = {
+    "onnxruntime": {"dialect": "onnxruntime", "attention": "plain"},
+    "standard": {"dialect": "standard", "attention": "operator"},
+}
+_LEAST_HISTORY = 16
+
+
+def sizes_of(manifest: Manifest, precision: str = "fp16") -> GpuSpec:
+    """Fixed sizes for a bundle: the rows of a step, tokens fed back. ManifestError if it has no graph for GPUs."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}, allowed: {', '.join(PRECISIONS)}")
+    pattern, kind = manifest_pattern(manifest), manifest.decoder.kind
+    prompted = kind == MUSICGEN and pattern.family != "stack"
+    if kind is not UNSET and kind != "stacked" and not prompted:
+        raise ManifestError(
+            f"{manifest.name} is of kind {kind!r} with the pattern {pattern.name}: no graph for GPUs"
+        )
+    reach = pattern.lag_steps + pattern.num_codebooks * pattern.steps_per_timestep + 1
+    return spec_of(
+        manifest,
+        rows=pattern.num_codebooks + 1 if pattern.family == "stack" else 1,
+        history=max(_LEAST_HISTORY, reach),
+        precision=precision,
+        prompt_tokens=0 if not prompted else 2 * (1 if manifest.text is UNSET else manifest.text.max_tokens),
+    )
+
+
+def build(bundle: Path, spec: GpuSpec, manifest: Manifest, *, takes: int, dialect: str) -> onnx.ModelProto:
+    """The graph of one dialect, from the weights in the bundle's graph. ValueError if they are not what it says."""
+    graph = onnx.load(bundle / manifest.files[DECODER_ROLE].path)
+    options = GpuExport(
+        rows=spec.rows,
+        capacity=spec.capacity,
+        history=spec.history,
+        takes=takes,
+        precision=spec.precision,
+        **DIALECTS[dialect],
+    )
+    if not spec.prompted:
+        weights = read_weights(graph, num_codebooks=spec.num_codebooks)
+        return build_gpu_decoder(weights, options, heads=spec.heads, window_frames=spec.window)
+    read, shape = read_musicgen(graph, layers=spec.layers, heads=spec.heads, num_codebooks=spec.num_codebooks)
+    return build_gpu_musicgen(read, shape, options, window_frames=spec.window, prompt_tokens=spec.prompt_tokens)
+
+
+def write_graphs(
+    bundle: Path,
+    out: Path,
+    *,
+    precision: str = "fp16",
+    takes: tuple[int, ...] = (1,),
+    dialects: tuple[str, ...] = tuple(DIALECTS),
+) -> GpuSpec:
+    """Write a verified bundle's graphs and their list into `out`. ManifestError or ValueError says what is off."""
+    manifest = read_manifest(bundle)
+    spec = sizes_of(manifest, precision)
+    out.mkdir(parents=True, exist_ok=True)
+    files = []
+    for count in takes:
+        for dialect in dialects:
+            model = build(bundle, spec, manifest, takes=count, dialect=dialect)
+            files.append(
+                save(model, out, f"step-{precision}-{dialect}-t{count}.onnx", dialect=dialect, takes=count)
+            )
+    spec = msgspec.structs.replace(spec, graphs=tuple(files))
+    (out / SPEC_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(spec), indent=1) + b"\n")
+    return spec
+
+
+def save(model: onnx.ModelProto, out: Path, name: str, *, dialect: str, takes: int) -> GraphFile:
+    """Write a graph, its weights beside it if they are many."""
+    path, data = out / name, ""
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= MAX_SINGLE_BYTES:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    else:
+        data = f"{name}.data"
+        (out / data).unlink(missing_ok=True)
+        onnx.save(model, path, save_as_external_data=True, location=data, size_threshold=1024)
+    return GraphFile(
+        path=name,
+        sha256=_sha256(path),
+        dialect=dialect,
+        takes=takes,
+        data=data,
+        data_sha256=_sha256(out / data) if data else "",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
