@@ -22,15 +22,16 @@ from attacca.engine.generator import Sampling
 from attacca.engine.manifest import HoldSection, read_manifest
 
 
-def load_model(settings: Settings) -> Model:
+def load_model(settings: Settings, *, several: bool = False) -> Model:
     """The model that the settings name, verified; or the fake, as tones. ManifestError says what is wrong.
 
+    `several`: for many takes at once, see load_bundle.
     ValueError if it is told a text and reads none.
     A licence that is not permissive is said on stderr.
     """
     if settings.fake:
         return FakeModel(manifest=FakeConfig(tone=True))
-    model = _held(load_bundle(find_bundle(settings.model), threads=settings.threads), settings)
+    model = _held(load_bundle(find_bundle(settings.model), threads=settings.threads, several=several), settings)
     line = licence_line(model.manifest.licence)
     if line is not None:
         print(f"attacca: {model.manifest.name}: {line}", file=sys.stderr)

@@ -28,7 +28,7 @@ def run(settings: Settings) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    model = load_model(settings)
+    model = load_model(settings, several=True)
     counts = serve(
         model,
         address=settings.address,

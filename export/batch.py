@@ -22,7 +22,9 @@ from attacca.export.musicgen import BRANCHES, MusicgenExport, StepWriter
 from attacca.export.musicgen_checkpoint import MusicgenShape
 
 TAKES = "attacca.takes"
+DEFAULT_TAKES = 8
 MAX_TAKES = 32
+FILE = "decoder_batch.onnx"
 _INLINE_BYTES = 1024  # smaller constants are written again
 
 
@@ -206,6 +208,12 @@ def _sample_takes(b: GraphBuilder, logits: str, codebooks: int, size: int) -> No
 
 
 # --- weights that lie in another file ---------------------------------------------------------------------------
+
+
+def save_batch(model: onnx.ModelProto, graph: Path) -> str:
+    """Write a graph of several takes beside the graph of one, whose weights it reads; the file's name."""
+    graph.with_name(FILE).write_bytes(share_weights(model, graph).SerializeToString(deterministic=True))
+    return FILE
 
 
 def share_weights(model: onnx.ModelProto, graph: Path) -> onnx.ModelProto:

@@ -25,6 +25,7 @@ from attacca.engine.conditioning import ConditioningLayout
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import (
+    DECODER_BATCH_ROLE,
     DECODER_ROLE,
     ConditioningSection,
     DecoderSection,
@@ -33,6 +34,8 @@ from attacca.engine.manifest import (
     SamplingDefaults,
 )
 from attacca.engine.runtime import StepRuntime
+from attacca.export.batch import DEFAULT_TAKES, build_decoder_batch, save_batch
+from attacca.export.batch import FILE as BATCH_FILE
 from attacca.export.bundle import write_bundle
 from attacca.export.calibrate import calibrate_cache
 from attacca.export.codec import DECODER_FILE as CODEC_DECODER_FILE
@@ -90,6 +93,7 @@ def export_decoder(
         "step_p50_ms": step_ms(stored, model, source),
     }
     path.write_bytes(graph.SerializeToString(deterministic=True))
+    save_batch(build_decoder_batch(weights, options, DEFAULT_TAKES, scales), path)
     head_dim = config.dim // config.heads
     return DecoderSection(
         layers=config.layers,
@@ -185,7 +189,7 @@ def export(
             "sampling": sampling or SamplingDefaults(),
             "provenance": provenance(codec_state, checkpoint) | {k: float(f"{v:.4g}") for k, v in metrics.items()},
         },
-        {DECODER_ROLE: DECODER_FILE, **files},
+        {DECODER_ROLE: DECODER_FILE, DECODER_BATCH_ROLE: BATCH_FILE, **files},
     )
     play(out, manifest)
     return manifest

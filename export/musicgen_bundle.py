@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from attacca.engine.generator import Conditions, Sampling
 from attacca.engine.manifest import (
+    DECODER_BATCH_ROLE,
     DECODER_DATA_ROLE,
     DECODER_ROLE,
     MELODY,
@@ -35,6 +36,7 @@ from attacca.engine.melody import MelodyDecoder, MelodyRuntime
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
+from attacca.export.batch import DEFAULT_TAKES, build_step_batch, save_batch
 from attacca.export.bundle import write_bundle
 from attacca.export.calibrate import cache_scales
 from attacca.export.encodec import DECODER_FILE as CODEC_DECODER_FILE
@@ -62,6 +64,7 @@ class ConvertOptions:
     precision: str = "fp32"
     kv_bits: int = 32
     window_frames: int = WINDOW_FRAMES
+    takes: int = DEFAULT_TAKES  # that a server can step at once; 0: no graph for it
     name: str | None = None  # the folder's if None
     licence: str = LICENCE
     text_encoder: Path | None = None  # a T5 folder in transformers' layout, for checkpoints that hold none
@@ -90,6 +93,9 @@ def convert_musicgen(source: Path, out: Path, options: ConvertOptions | None = N
     fields = _manifest_fields(source, checkpoint, codec, text, options)
     scales = _calibrate(checkpoint, fields, options) if options.kv_bits == 8 else None
     files |= write_step(out, checkpoint.decoder, shape, options, scales)
+    if options.takes and shape.cross:
+        several = build_step_batch(checkpoint.decoder, shape, options.export(), options.takes, scales)
+        files[DECODER_BATCH_ROLE] = save_batch(several, out / DECODER_FILE)
     files |= {"codec_encoder": CODEC_ENCODER_FILE, "codec_decoder": CODEC_DECODER_FILE}
     return write_bundle(out, fields, files)
 

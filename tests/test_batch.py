@@ -25,11 +25,16 @@ from attacca.engine.manifest import (
     ManifestError,
     PatternSection,
 )
+from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pattern import make_pattern
+from attacca.engine.prompted import Prompt, PromptedRuntime
+from attacca.engine.rolling import RollingDecoder
 from attacca.engine.runtime import StepRuntime
 from attacca.engine.sharing import Part, plan_together
-from attacca.export.batch import build_decoder_batch, share_weights
+from attacca.export.batch import build_decoder_batch, build_step_batch, share_weights
 from attacca.export.decoder import DecoderExport, build_decoder, save_decoder
+from attacca.export.musicgen import MusicgenExport, build_step
+from attacca.export.shapes import Shape, manifest_of, musicgen_shape, random_weights
 from attacca.export.tiny import random_decoder
 
 CODEBOOKS, SIZE, WINDOW, DIM, HEADS, LAYERS, TAKES = 4, 32, 24, 128, 2, 2, 3
@@ -260,3 +265,74 @@ def test_a_graph_that_does_not_fit_is_refused() -> None:
         BatchRuntime(wider, single)
     with pytest.raises(ValueError, match=r"2\.\.32"):
         build_decoder_batch(weights(), options("int8"), 1)
+
+
+@cache
+def prompted() -> tuple[PromptedRuntime, BatchRuntime, list[Prompt]]:
+    shape = Shape(name="small", layers=2, dim=128, hidden=256, codebook_size=SIZE, musicgen=True)
+    drawn, made = random_weights(shape), MusicgenExport(window_frames=WINDOW, precision="int8")
+    single = PromptedRuntime(
+        build_step(drawn, musicgen_shape(shape), made).SerializeToString(), manifest_of(shape, "int8", 32, WINDOW)
+    )
+    graph = build_step_batch(drawn, musicgen_shape(shape), made, TAKES).SerializeToString()
+    prompts = []
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        values = {
+            name: random.standard_normal([size or 5 for size in sizes]).astype(np.float32)
+            for name, sizes in single.shape.prompt_outputs().items()
+        }
+        prompts.append(Prompt.of(values, np.ones(5, np.float32)))
+    return single, BatchRuntime(graph, single), prompts
+
+
+def rolling(prompt: Prompt) -> RollingDecoder:
+    single = prompted()[0]
+    pattern = make_pattern("delay", CODEBOOKS)
+    return RollingDecoder(
+        lambda: MusicgenDecoder(single, pattern, PromptBox(prompt)), horizon=18, keep=6, num_codebooks=CODEBOOKS
+    )
+
+
+class Nothing:
+    def rows(self, first_frame: int, count: int) -> np.ndarray:
+        return np.zeros((count, 0), np.float32)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_prompted_takes_share_across_segments(count: int) -> None:
+    """Odd numbers too, where a row is left over; windows that are begun anew at other times for each take."""
+    _, batch, prompts = prompted()
+    together, alone = ([rolling(prompts[0]) for _ in range(count)] for _ in range(2))
+    parts = [
+        Part(generator=take, until_frame=60, source=Nothing(), sampling=replace(SAMPLINGS[n], guidance=3.0))
+        for n, take in enumerate(together)
+    ]
+    for n, take in enumerate(together):
+        take.plan(3 * n, Nothing(), parts[n].sampling)
+    assert plan_together(batch.stepper(), parts, 99)[0] > 60
+    for n, take in enumerate(alone):
+        take.plan(together[n].frontier, Nothing(), parts[n].sampling)
+        span = (take.frontier - 18, take.frontier)
+        np.testing.assert_array_equal(take.read(*span), together[n].read(*span))
+        for base, segment in take._segments.items():
+            np.testing.assert_array_equal(segment._lane.logits, together[n]._segments[base]._lane.logits)
+
+
+def test_takes_of_other_prompts_step_alone() -> None:
+    _, batch, prompts = prompted()
+    takes = [rolling(prompts[n % 2]) for n in range(TAKES)]
+    parts = [
+        Part(generator=take, until_frame=60, source=Nothing(), sampling=SAMPLINGS[n])
+        for n, take in enumerate(takes)
+    ]
+    assert plan_together(batch.stepper(), parts, 8) == [8, 0, 8]
+    lanes = [take.open_step(Nothing(), SAMPLINGS[0], {}) for take in takes[:2]]
+    with pytest.raises(ValueError, match="different prompts"):
+        batch.stepper().run(lanes)
+
+
+def test_melody_models_have_no_graph_of_several() -> None:
+    shape = replace(musicgen_shape(Shape(name="small", layers=1, dim=128, hidden=256, musicgen=True)), cross=False)
+    with pytest.raises(ValueError, match="melody"):
+        build_step_batch({}, shape, MusicgenExport(window_frames=WINDOW), TAKES)

@@ -17,6 +17,7 @@ import torch
 from attacca.engine.bundle import PromptedModel, load_bundle
 from attacca.engine.generator import Codes, Sampling
 from attacca.engine.manifest import (
+    DECODER_BATCH_ROLE,
     DECODER_DATA_ROLE,
     DECODER_ROLE,
     MANIFEST_FILE,
@@ -27,10 +28,11 @@ from attacca.engine.manifest import (
 )
 from attacca.engine.piece import make_piece
 from attacca.engine.scoring import forced_logits
+from attacca.export.batch import DEFAULT_TAKES, build_step_batch, save_batch
 from attacca.export.bundle import write_bundle
 from attacca.export.export_bundle import ExportError
 from attacca.export.musicgen import MusicgenExport, Weights, build_prompt, build_step
-from attacca.export.musicgen_bundle import PROMPT_FILE, save_step
+from attacca.export.musicgen_bundle import DECODER_FILE, PROMPT_FILE, save_step
 from attacca.export.musicgen_checkpoint import MusicgenShape
 from attacca.export.musicgen_stacked import build_stacked_step
 from attacca.training.decoder_model import LayoutTensors
@@ -65,7 +67,7 @@ def write_trained(tuner: Tuner, base: Path, options: Any, scorecard: dict[str, A
         manifest = read_manifest(base)
         files = _write_graphs(partial, model, manifest, options.precision)
         for role, entry in manifest.files.items():
-            if role not in (*files, DECODER_DATA_ROLE):
+            if role not in (*files, DECODER_DATA_ROLE, DECODER_BATCH_ROLE):
                 files[role] = Path(entry.path).name
                 shutil.copyfile(base / entry.path, partial / files[role])
         fields = _fields(manifest, model, options, scorecard)
@@ -86,6 +88,9 @@ def _write_graphs(folder: Path, model: MusicgenModel, manifest: Manifest, precis
     export = MusicgenExport(window_frames=manifest.window_frames, precision=precision)
     build = build_stacked_step if model.pattern.family == "stack" else build_step
     files = save_step(folder, build(weights, shape, export))
+    if model.pattern.family == "row" and shape.cross:
+        several = build_step_batch(weights, shape, export, DEFAULT_TAKES)
+        files[DECODER_BATCH_ROLE] = save_batch(several, folder / DECODER_FILE)
     if manifest.text is not msgspec.UNSET:
         prompt = build_prompt(weights, shape, export).SerializeToString(deterministic=True)
         (folder / PROMPT_FILE).write_bytes(prompt)

@@ -11,7 +11,8 @@ import numpy as np
 
 from attacca.engine.bundle import load_bundle, verify_bundle
 from attacca.engine.generator import Sampling
-from attacca.engine.manifest import DECODER_ROLE, MANIFEST_FILE, Manifest, read_manifest
+from attacca.engine.manifest import DECODER_BATCH_ROLE, DECODER_ROLE, MANIFEST_FILE, Manifest, read_manifest
+from attacca.export.batch import FILE as BATCH_FILE
 from attacca.export.bundle import write_bundle
 from attacca.export.export_bundle import DECODER_FILE, ExportError, export_decoder
 from attacca.export.verify import BeatSource
@@ -48,9 +49,9 @@ def write_fine_tuned(
             kv_bits=manifest.decoder.kv_bits,
             metrics=metrics,
         )
-        files = {DECODER_ROLE: DECODER_FILE}
+        files = {DECODER_ROLE: DECODER_FILE, DECODER_BATCH_ROLE: BATCH_FILE}
         for role, entry in manifest.files.items():
-            if role != DECODER_ROLE:
+            if role not in files:
                 files[role] = Path(entry.path).name
                 shutil.copyfile(base / entry.path, partial / files[role])
         told: Provenance = {FINE_TUNED: f"{manifest.name} {manifest.version}"}
