@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "core/text_rules.hpp"
 #include "net/thread_name.hpp"
 
 namespace attacca {
@@ -173,5 +174,11 @@ std::string Instance::state_text() const {
 }
 
 std::string Instance::model_text() const { return state_->network.model_text(); }
+
+void Instance::set_words(const std::string& words) { state_->network.set_words(readable_text(words)); }
+
+std::string Instance::words_refused() const { return state_->network.words_refused(); }
+
+bool Instance::takes_words() const { return state_->network.takes_words(); }
 
 }  // namespace attacca

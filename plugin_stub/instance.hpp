@@ -36,6 +36,11 @@ public:
     std::string state_text() const;  // for people: "no engine at tcp://…", "listening", "armed for bar 17", …
     std::string model_text() const;
 
+    // What to play, in words. Any thread but audio.
+    void set_words(const std::string& words);  // what cannot be read is left out
+    std::string words_refused() const;         // why the engine did not take them; "" if it did
+    bool takes_words() const;                  // whether the engine's model takes any; true while there is no engine
+
 private:
     struct State;
     std::unique_ptr<State> state_;

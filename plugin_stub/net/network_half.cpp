@@ -75,6 +75,7 @@ struct NetworkHalf::State {
     void status(const protocol::Status& message);
     void error(const protocol::Error& message);
     void send(const AnyMessage& message);
+    void say_words();
     void start_over();
     void set_text(std::string& text, const std::string& value);
     double heartbeat_s() const { return std::clamp(welcome->heartbeat_s, kLeastHeartbeat_s, kMostHeartbeat_s); }
@@ -97,6 +98,9 @@ struct NetworkHalf::State {
 
     mutable std::mutex texts;
     std::string state_text, error_text, model_text;
+    std::string words, words_refused;  // to play to
+    std::atomic<bool> takes_words{true};
+    std::string said_words;  // of them, what the session knows
 };
 
 void NetworkHalf::State::start_over() {
@@ -148,7 +152,10 @@ void NetworkHalf::State::transmit() {
     }
     const int64_t before = outgoing.sent();
     if (briefing && outgoing.brief(*link)) opened();
-    if (!briefing) outgoing.send(*link);
+    if (!briefing) {
+        say_words();
+        outgoing.send(*link);
+    }
     const double now = clock_s();
     if (outgoing.sent() != before) sent_s = moved_s = now;
     if (!outgoing.held_back()) moved_s = now;
@@ -203,6 +210,8 @@ void NetworkHalf::State::end_session() {
     briefing = false;
     set_text(state_text, "");
     set_text(error_text, "");
+    set_text(words_refused, "");
+    takes_words = true;
 }
 
 void NetworkHalf::State::receive(const AnyMessage& message, const Frame& payload) {
@@ -238,6 +247,9 @@ void NetworkHalf::State::welcomed(const protocol::Welcome& message) {
     welcome = message;
     attempt = 0;
     welcomed_s = moved_s = sent_s = heard_s;
+    takes_words = message.takes_text;
+    said_words.clear();
+    set_text(words_refused, "");
     set_text(model_text, message.model);
     set_text(error_text, "");
     intake.begin_session();
@@ -265,6 +277,7 @@ void NetworkHalf::State::status(const protocol::Status& message) {
 }
 
 void NetworkHalf::State::error(const protocol::Error& message) {
+    if (message.code == "text") return set_text(words_refused, message.text);
     if (message.code != "hello") set_text(error_text, message.text);
     const bool over = message.code == "hello" || message.code == "closing" || message.code == "timeout";
     // Another engine took the address (it answers, but knows no session of ours), or this one lets go of us.
@@ -277,6 +290,18 @@ void NetworkHalf::State::send(const AnyMessage& message) {
     } else {
         exchange.engine.unsent_messages.fetch_add(1, std::memory_order_relaxed);
     }
+}
+
+// A session begins without any.
+void NetworkHalf::State::say_words() {
+    if (!takes_words) return;
+    {
+        const std::lock_guard<std::mutex> guard(texts);
+        if (words == said_words) return;
+        said_words = words;
+        words_refused.clear();
+    }
+    send(protocol::Prompt{said_words});
 }
 
 void NetworkHalf::State::set_text(std::string& text, const std::string& value) {
@@ -339,6 +364,18 @@ std::string NetworkHalf::model_text() const {
     const std::lock_guard<std::mutex> guard(state_->texts);
     return state_->model_text;
 }
+
+void NetworkHalf::set_words(const std::string& words) {
+    const std::lock_guard<std::mutex> guard(state_->texts);
+    state_->words = words;
+}
+
+std::string NetworkHalf::words_refused() const {
+    const std::lock_guard<std::mutex> guard(state_->texts);
+    return state_->words_refused;
+}
+
+bool NetworkHalf::takes_words() const noexcept { return state_->takes_words.load(std::memory_order_relaxed); }
 
 bool NetworkHalf::greeted() const noexcept { return state_->greetings.load(std::memory_order_relaxed) > 0; }
 

@@ -38,6 +38,10 @@ public:
     std::string state_text() const;  // the engine's state in words, e.g. "armed for bar 17"; "" if it said nothing
     std::string error_text() const;  // the last error's text; "" once a session is open
     std::string model_text() const;
+    // What to play, in words, for models that take text; said now and to every session. Any thread but audio.
+    void set_words(const std::string& words);
+    std::string words_refused() const;  // why the engine did not take them; "" if it did
+    bool takes_words() const noexcept;  // any thread: whether the engine's model takes text; true without a session
     bool greeted() const noexcept;  // any thread: a hello is out and unanswered: something listens there
 
 private:

@@ -13,8 +13,8 @@ namespace attacca {
 
 using AnyMessage =
     std::variant<protocol::Hello, protocol::Transport, protocol::Audio, protocol::Midi, protocol::Trigger,
-                 protocol::Release, protocol::Param, protocol::Ping, protocol::Bye, protocol::Welcome, protocol::Chunk,
-                 protocol::CodesChunk, protocol::Status, protocol::Error, protocol::Pong>;
+                 protocol::Release, protocol::Param, protocol::Prompt, protocol::Ping, protocol::Bye, protocol::Welcome,
+                 protocol::Chunk, protocol::CodesChunk, protocol::Status, protocol::Error, protocol::Pong>;
 
 // [header] or [header, payload]. `payload` bytes only for messages that have one.
 Frames encode(const AnyMessage& message, const void* payload = nullptr, size_t payload_bytes = 0);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/text_rules.hpp"
 #include "engine_address.hpp"
 
 START_NAMESPACE_DISTRHO
@@ -15,6 +16,7 @@ namespace protocol = attacca::protocol;
 
 constexpr uint32_t kPortGroup = ATTACCA_MONO ? kPortGroupMono : kPortGroupStereo;
 constexpr const char* kStateKey = "attacca";
+constexpr const char* kTextKey = "text";  // the same text as in the other: a window can change and be told of this alone
 constexpr const char* kOfflineVariable = "ATTACCA_OFFLINE";  // for renderers that do not say that they are offline
 constexpr double kLeastRing_s = 20.0;
 constexpr uint32_t kTrigger = static_cast<uint32_t>(protocol::parameter_index("trigger"));
@@ -65,7 +67,7 @@ attacca::HostTime host_time(const TimePosition& position, bool offline) {
 
 }  // namespace
 
-AttaccaPlugin::AttaccaPlugin() : Plugin(kCount, 0, 1), address_(attacca::engine_address()), offline_(says_offline()) {
+AttaccaPlugin::AttaccaPlugin() : Plugin(kCount, 0, 2), address_(attacca::engine_address()), offline_(says_offline()) {
     for (uint32_t i = 0; i < kParameters; ++i) values_[i] = static_cast<float>(protocol::kParameters[i].initial);
     values_[kBypass] = 0.0f;
     // What is generated is placed by its stream position, ahead of time: nothing is delayed.
@@ -118,7 +120,14 @@ void AttaccaPlugin::initParameter(uint32_t index, Parameter& parameter) {
     if (row.choices.size() > 0) name_choices(parameter.enumValues, row.choices);
 }
 
-void AttaccaPlugin::initState(uint32_t, State& state) {
+void AttaccaPlugin::initState(uint32_t index, State& state) {
+    if (index == 1) {
+        state.key = kTextKey;
+        state.label = "Text";
+        state.description = "What to play, in words, for models that take text.";
+        state.defaultValue = "";
+        return;
+    }
     state.key = kStateKey;
     state.label = "Session";
     state.hints = kStateIsOnlyForDSP;
@@ -194,7 +203,9 @@ float AttaccaPlugin::meter(uint32_t index) const {
     return static_cast<float>(std::clamp(value, row.minimum, row.maximum));
 }
 
-String AttaccaPlugin::getState(const char*) const {
+String AttaccaPlugin::getState(const char* key) const {
+    const std::lock_guard<std::mutex> guard(state_lock_);
+    if (std::strcmp(key, kTextKey) == 0) return String(saved_.words.c_str());
     attacca::SavedState now = saved_;
     if (instance_) {
         const int64_t seed = instance_->exchange().engine.seed.load(std::memory_order_relaxed);
@@ -203,14 +214,28 @@ String AttaccaPlugin::getState(const char*) const {
     return String(now.text().c_str());
 }
 
-// An address or model takes effect when the host activates the plugin next: projects are loaded before that.
+// An address or model takes effect when the host activates the plugin next: projects are loaded before that. A text at
+// once.
 void AttaccaPlugin::setState(const char* key, const char* value) {
-    if (std::strcmp(key, kStateKey) != 0) return;
-    saved_ = attacca::SavedState::parse(value);
-    loaded_.store(true, std::memory_order_release);
+    const bool text = std::strcmp(key, kTextKey) == 0;
+    if (!text && std::strcmp(key, kStateKey) != 0) return;
+    const std::lock_guard<std::mutex> guard(state_lock_);
+    if (text) {
+        saved_.words = attacca::readable_text(value);
+    } else {
+        saved_ = attacca::SavedState::parse(value);
+        loaded_.store(true, std::memory_order_release);
+    }
+    if (instance_) instance_->set_words(saved_.words);
+}
+
+std::string AttaccaPlugin::words() const {
+    const std::lock_guard<std::mutex> guard(state_lock_);
+    return saved_.words;
 }
 
 void AttaccaPlugin::activate() {
+    const std::lock_guard<std::mutex> guard(state_lock_);
     address_ = saved_.address.empty() ? attacca::engine_address() : saved_.address;
     attacca::InstanceConfig config;
     config.audio.sample_rate = getSampleRate();
@@ -234,10 +259,14 @@ void AttaccaPlugin::activate() {
     }
     given_[kBypass] = values_[kBypass];
     instance_->set_bypass(is_on(given_[kBypass]));
+    instance_->set_words(saved_.words);
     instance_->start();
 }
 
-void AttaccaPlugin::deactivate() { instance_.reset(); }
+void AttaccaPlugin::deactivate() {
+    const std::lock_guard<std::mutex> guard(state_lock_);
+    instance_.reset();
+}
 
 void AttaccaPlugin::run(const float** inputs, float** outputs, uint32_t frames, const MidiEvent* events,
                         uint32_t event_count) {

@@ -1,10 +1,12 @@
 // The DPF shell: parameters, MIDI, transport and state of a host on one side, an attacca::Instance on the other.
-// Nothing is decided here. Main thread: all but run() and parameter values, which are any thread's.
+// Nothing is decided here. Main thread: all but run() and parameter values, which are any thread's, and states, which
+// some hosts set from a worker of theirs.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 
 #include "DistrhoPlugin.hpp"
 #include "core/host_dialect.hpp"
@@ -27,6 +29,7 @@ public:
     // Main thread; null while the host has not activated the plugin.
     const attacca::Instance* instance() const { return instance_.get(); }
     const std::string& address() const { return address_; }
+    std::string words() const;  // what to play
 
 protected:
     const char* getLabel() const override;
@@ -66,6 +69,7 @@ private:
     std::array<attacca::MidiEvent, kMaxEvents> events_{};
     std::unique_ptr<attacca::Instance> instance_;
     attacca::HostDialect dialect_;
+    mutable std::mutex state_lock_;  // of `saved_`, and of making and unmaking `instance_`; never taken in run()
     attacca::SavedState saved_;
     std::string address_;
     bool offline_{false};  // the environment says that every render is

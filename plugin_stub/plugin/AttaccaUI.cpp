@@ -3,10 +3,13 @@
 // Thread: main.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
 
 #include "AttaccaPlugin.hpp"
 #include "DistrhoUI.hpp"
+#include "core/text_rules.hpp"
 #include "ui_draw.hpp"
 
 START_NAMESPACE_DISTRHO
@@ -16,6 +19,9 @@ namespace {
 using namespace attacca;
 
 constexpr const char* kRateVariable = "ATTACCA_WINDOW_FPS";  // for machines that draw OpenGL by the processor
+constexpr const char* kTextKey = "text";
+constexpr double kBlink_s = 0.53;
+constexpr uint kEnter = 0x0D;
 constexpr double kUsualRate_hz = 31.0, kLeastRate_hz = 1.0, kMostRate_hz = 60.0;
 
 double frame_s() {
@@ -46,7 +52,9 @@ protected:
         }
     }
 
-    void stateChanged(const char*, const char*) override {}
+    void stateChanged(const char* key, const char* value) override {
+        if (std::strcmp(key, kTextKey) == 0) show_words(readable_text(value));
+    }
 
     void uiScaleFactorChanged(double scale) override {
         setSize(scaled(ui::kWidth_px, scale), scaled(ui::kHeight_px, scale));
@@ -58,6 +66,10 @@ protected:
         if (now - looked_at_s_ < frame_s_) return;
         looked_at_s_ = now;
         look(now);
+        if (edit_.editing() && caret_shown(now) != caret_) {
+            caret_ = !caret_;
+            touched_ = true;
+        }
         const ui::Layout layout = this->layout();
         const uint64_t picture = model_.picture(layout.unit_px * layout.grid.w / model_.span_samples());
         if (!touched_ && picture == shown_) return;
@@ -77,13 +89,57 @@ protected:
         ui::draw_grid(pen, picture);
         ui::draw_figures(pen, picture);
         ui::draw_controls(pen, picture);
+        ui::draw_field(pen, picture, {edit_, words_, refused_, takes_, caret_});
     }
 
     bool onMouse(const MouseEvent& event) override {
         if (event.button != kMouseButtonLeft) return false;
         const ui::Layout made = layout();
         const double x = event.pos.getX() / made.unit_px, y = event.pos.getY() / made.unit_px;
+        if (event.press && press_field(made, x, y)) return true;
         return touch(event.press ? hands_.press(made, x, y, now_s()) : hands_.release());
+    }
+
+    // Keys go to the host but while a text is edited.
+    bool onKeyboard(const KeyboardEvent& event) override {
+        if (!edit_.editing()) return false;
+        if (!event.press) return true;
+        begun_caret_s_ = now_s();
+        switch (event.key) {
+            case kEnter:
+                tell();
+                break;
+            case kKeyEscape:
+                edit_.abandon();
+                break;
+            case kKeyLeft:
+                edit_.key(TextKey::left);
+                break;
+            case kKeyRight:
+                edit_.key(TextKey::right);
+                break;
+            case kKeyHome:
+                edit_.key(TextKey::home);
+                break;
+            case kKeyEnd:
+                edit_.key(TextKey::end);
+                break;
+            case kKeyBackspace:
+                edit_.key(TextKey::backspace);
+                break;
+            case kKeyDelete:
+                edit_.key(TextKey::remove);
+                break;
+            default:
+                break;
+        }
+        return touch(true);
+    }
+
+    bool onCharacterInput(const CharacterInputEvent& event) override {
+        if (!edit_.editing()) return false;
+        if ((event.mod & (kModifierControl | kModifierAlt | kModifierSuper)) == 0) edit_.type(event.character);
+        return touch(true);
     }
 
     bool onMotion(const MotionEvent& event) override {
@@ -108,9 +164,47 @@ private:
         return changed;
     }
 
+    // A click into the field edits it, one elsewhere says what was typed.
+    bool press_field(const ui::Layout& made, double x, double y) {
+        if (!made.text.contains(x, y)) {
+            if (edit_.editing()) tell();
+            return false;
+        }
+        if (takes_ && !edit_.editing()) {
+            edit_.begin(words_);
+            begun_caret_s_ = now_s();
+            getWindow().focus();
+        }
+        return touch(true);
+    }
+
+    void tell() {
+        const std::string words = edit_.finish();
+        touched_ = true;
+        if (words == words_) return;
+        words_ = words;
+        setState(kTextKey, words_.c_str());
+    }
+
+    bool caret_shown(double now) const { return std::fmod(now - begun_caret_s_, 2 * kBlink_s) < kBlink_s; }
+
+    void show_words(std::string words) { touched_ = replace(words_, std::move(words)) || touched_; }
+
+    template <class T>
+    static bool replace(T& old, T now) {
+        const bool changed = old != now;
+        old = std::move(now);
+        return changed;
+    }
+
     void look(double now) {
         const auto* const plugin = static_cast<const AttaccaPlugin*>(getPluginInstancePointer());
         const Instance* const instance = plugin != nullptr ? plugin->instance() : nullptr;
+        if (plugin != nullptr && !edit_.editing()) show_words(plugin->words());
+        const bool takes = instance == nullptr || instance->takes_words();
+        if (!takes && edit_.editing()) edit_.abandon();
+        if (replace(takes_, takes)) touched_ = true;
+        if (replace(refused_, instance == nullptr ? std::string() : instance->words_refused())) touched_ = true;
         if (instance == nullptr) return model_.update_blind(plugin != nullptr, now);
         const Exchange& exchange = instance->exchange();
         model_.update(ui::read_meters(exchange, getSampleRate()), exchange.audio.peaks, instance->state_text(), now);
@@ -128,7 +222,10 @@ private:
 
     ui::UiModel model_;
     ui::Hands hands_;
-    std::string engine_model_;
+    std::string engine_model_, words_, refused_;
+    TextEdit edit_;
+    bool takes_{true}, caret_{true};
+    double begun_caret_s_{0.0};
     const double frame_s_{frame_s()};
     double looked_at_s_{0.0};
     uint64_t shown_{0};

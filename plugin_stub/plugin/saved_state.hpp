@@ -12,6 +12,7 @@ struct SavedState {
     std::string address;  // empty: wherever the engine is on this machine (engine_address.hpp)
     std::string model;    // empty: the engine's own
     std::string seed;     // of the last take, where the engine chose it
+    std::string words;    // what to play, for models that take text
     std::map<std::string, std::string> unknown;
 
     // What cannot be read is left as it is by default; never throws for bad text.

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "../core/text_edit.hpp"
 #include "ui_hands.hpp"
 #include "ui_pen.hpp"
 
@@ -16,6 +17,15 @@ struct Picture {
     std::string_view engine_model;  // its name, or ""
 };
 
+// What the field of words shows.
+struct Field {
+    const TextEdit& edit;
+    std::string_view words;    // as told, while they are not edited
+    std::string_view refused;  // why the engine did not take them, or ""
+    bool takes{true};          // the engine's model takes text
+    bool caret{true};          // shown now: it blinks
+};
+
 Ink ink_of(Tone tone);
 View view_of(const UiModel& model, const Rect& grid);
 
@@ -26,5 +36,6 @@ void draw_header(Pen& pen, const Picture& picture);
 void draw_grid(Pen& pen, const Picture& picture);
 void draw_figures(Pen& pen, const Picture& picture);
 void draw_controls(Pen& pen, const Picture& picture);
+void draw_field(Pen& pen, const Picture& picture, const Field& field);
 
 }  // namespace attacca::ui

@@ -10,6 +10,7 @@ namespace {
 
 constexpr float kMargin = 14, kGap = 8;
 constexpr float kHeader = 46, kFigures = 112;
+constexpr float kText = 26;
 constexpr float kTrigger = 138, kCycle = 38, kKnobs = 66, kChip = 26;
 constexpr float kPanel = kCycle + kKnobs + kChip + 2 * kGap;
 
@@ -55,7 +56,8 @@ Layout layout_of(double width_px, double height_px) {
     const float panel_y = made.height - kMargin - kPanel;
     made.header = {kMargin, kMargin - 2, inner, kHeader};
     const float top = made.header.bottom() + kGap;
-    made.grid = {kMargin, top, inner - kFigures - kGap, panel_y - top - kGap - 2};
+    made.grid = {kMargin, top, inner - kFigures - kGap, panel_y - top - kText - 2 * kGap};
+    made.text = {kMargin, made.grid.bottom() + kGap, inner, kText};
     made.figures = {made.grid.right() + kGap, top, kFigures, made.grid.h};
 
     const float chips_y = panel_y + kPanel - kChip;

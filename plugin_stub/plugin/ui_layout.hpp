@@ -50,7 +50,7 @@ struct Control {
 struct Layout {
     float unit_px{1.0f};
     float width{0}, height{0};  // of the window
-    Rect header, grid, figures;
+    Rect header, grid, figures, text;
     std::array<Control, kControls> controls;
 
     // The control at a place, or kControls.

@@ -189,9 +189,13 @@ EXPORTED void attacca_net_meters(void* bench, int64_t* out) {
     std::copy(std::begin(values), std::end(values), out);
 }
 
-// 0 state, 1 error, 2 model.
+EXPORTED void attacca_net_words(void* bench, const char* words) { of(bench).half.set_words(words); }
+EXPORTED int attacca_net_takes_words(void* bench) { return of(bench).half.takes_words(); }
+
+// 0 state, 1 error, 2 model, 3 why the words were refused.
 EXPORTED int attacca_net_text(void* bench, int which, char* out, int64_t capacity) {
     const NetworkHalf& half = of(bench).half;
-    const std::string text = which == 0 ? half.state_text() : which == 1 ? half.error_text() : half.model_text();
+    const std::string texts[]{half.state_text(), half.error_text(), half.model_text(), half.words_refused()};
+    const std::string& text = texts[which];
     return copy_text(text, out, capacity);
 }

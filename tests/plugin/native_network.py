@@ -53,6 +53,8 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         "read": (None, c_void_p, c_int64, c_int64, floats, c_void_p),
         "meters": (None, c_void_p, longs),
         "text": (c_int, c_void_p, c_int, c_char_p, c_int64),
+        "words": (None, c_void_p, c_char_p),
+        "takes_words": (c_int, c_void_p),
     }  # fmt: skip
     for name, (result, *arguments) in table.items():
         function = getattr(library, f"attacca_net_{name}")
@@ -180,15 +182,15 @@ class Bench:
 
     def text(self, which: str) -> str:
         out = ctypes.create_string_buffer(_TEXT_BYTES)
-        self.call("text", ("state", "error", "model").index(which), out, _TEXT_BYTES)
+        self.call("text", ("state", "error", "model", "refused").index(which), out, _TEXT_BYTES)
         return out.value.decode()
 
 
-def welcome(session: int = 1, heartbeat_s: float = 1.0) -> protocol.Welcome:
+def welcome(session: int = 1, heartbeat_s: float = 1.0, *, takes_text: bool = False) -> protocol.Welcome:
     """What an engine answers to a hello."""
     return protocol.Welcome(
         session=session, model="m", model_rate=32000, hop_samples=640, num_codebooks=4, publish="",
-        heartbeat_s=heartbeat_s, engine="test",
+        heartbeat_s=heartbeat_s, engine="test", takes_text=takes_text,
     )  # fmt: skip
 
 
