@@ -106,7 +106,16 @@ def run(
     name = "fake" if settings.fake else settings.model
     model, sampling = load_model(settings), sampling_of(settings)
     named = ["--fake"] if settings.fake else ["--model", settings.model]
-    flags = ("--threads", str(settings.threads), "--log-level", "warning", *arguments, *sampling_flags(settings))
+    flags = (
+        "--threads",
+        str(settings.threads),
+        "--backend",
+        settings.backend,
+        "--log-level",
+        "warning",
+        *arguments,
+        *sampling_flags(settings),
+    )
     plan = Plan(
         model,
         Path(name).name,

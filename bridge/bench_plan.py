@@ -23,6 +23,7 @@ from attacca.bridge.bench_neighbours import Neighbours
 from attacca.bridge.bench_rows import Figure, Row, Subject
 from attacca.bridge.bench_shapes import shape_jobs
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of
+from attacca.engine.backends import backend_of, precision_of
 from attacca.engine.bundle import Model as Bundle
 from attacca.engine.bundle import PromptedModel
 from attacca.engine.events import Model
@@ -115,8 +116,8 @@ def subject_of(model: Model, name: str, *, threads: int) -> Subject:
     return Subject(
         model=name,
         pattern=pattern_label(model.pattern),
-        backend=str(getattr(model.runtime, "backend", _CPU)),
-        precision=precision_label(decoder.precision, decoder.kv_bits),
+        backend=_CPU if backend_of(model) == "cpu" else backend_of(model),
+        precision=precision_of(model) or precision_label(decoder.precision, decoder.kv_bits),
         threads=threads,
         rows=rows_of(model.pattern),
         context=model.manifest.window_frames,
@@ -174,9 +175,9 @@ class Plan:
 
     def _step_jobs(self, model: Bundle) -> Iterator[Job]:
         steps = self._options.steps
-        prompted = isinstance(model, PromptedModel)
+        fixed = isinstance(model, PromptedModel) or backend_of(model) != "cpu"
         jobs = bench_steps.bundle_jobs(
-            model.pattern, model.manifest.window_frames, steps=steps, every_pattern=not prompted
+            model.pattern, model.manifest.window_frames, steps=steps, every_pattern=not fixed
         )
         for job in jobs:
             yield self._step_job(job, model, self._threads)
@@ -193,7 +194,8 @@ class Plan:
 
     def _step_job(self, job: StepJob, model: Bundle, threads: int) -> Job:
         def do(report: Report) -> None:
-            decoder = model.decoder() if isinstance(model, PromptedModel) else None
+            fixed = isinstance(model, PromptedModel) or backend_of(model) != "cpu"
+            decoder = model.decoder() if fixed else None
             self._add_step(
                 report,
                 model.runtime.shape,
@@ -221,8 +223,8 @@ class Plan:
         )
 
     def _weights(self, model: Bundle) -> int:
-        """Bytes of weights that a step of the bundle reads; 0 where its folder is not known."""
-        if self._folder is None:
+        """Bytes of weights that a step of the bundle reads; 0 where its folder is not known, and on a device."""
+        if self._folder is None or backend_of(model) != "cpu":
             return 0
         return weight_bytes(initializers(self._folder / model.manifest.files[DECODER_ROLE].path))
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attacca.bridge.cli_export import export_command
 from attacca.bridge.cli_generate import generate_command
 from attacca.bridge.cli_group import AttaccaGroup
 from attacca.bridge.cli_models import models_app
@@ -20,6 +21,7 @@ from attacca.bridge.cli_options import (
     Address,
     AllowRemote,
     AsJson,
+    Backend,
     Fake,
     Guidance,
     HoldLevel,
@@ -53,6 +55,7 @@ app = typer.Typer(
 app.add_typer(plugin_app, name="plugin", rich_help_panel=_PLAY)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 app.command("train", rich_help_panel=_MODELS)(train_command)
+app.command("export", rich_help_panel=_MODELS)(export_command)
 app.command("generate", rich_help_panel=_PLAY)(generate_command)
 
 
@@ -115,6 +118,7 @@ def demo_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for demo.wav, demo.png, demo.json.")] = Path(),
     model: Model = None,
     threads: Threads = None,
+    backend: Backend = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     guidance: Guidance = None,
@@ -148,7 +152,7 @@ def demo_command(
         model=settings.model,
         threads=settings.threads,
         fake=settings.fake,
-        engine_arguments=(*_config_flag(context), *loading.sampling_flags(settings)),
+        engine_arguments=(*_config_flag(context), "--backend", settings.backend, *loading.sampling_flags(settings)),
     )
     try:
         demo.run_demo(options)
@@ -168,6 +172,7 @@ def serve_command(
     midi_port: MidiPort = None,
     allow_remote: AllowRemote = None,
     threads: Threads = None,
+    backend: Backend = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     guidance: Guidance = None,
@@ -207,6 +212,7 @@ def continue_command(
     model: Model = None,
     text: Text = None,
     threads: Threads = None,
+    backend: Backend = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     guidance: Guidance = None,
@@ -244,13 +250,14 @@ def bench_command(
     model: Model = None,
     fake: Fake = None,
     threads: Threads = None,
+    backend: Backend = None,
 ) -> None:
     """Measure this machine: decoder steps by pattern, context and threads, every other part of the path, the whole
     of it with one take and with many, and how it answers a musician.
 
     Example: attacca bench --quick --json b.json --plot plots
     """
-    effective = _effective(context, model=model, fake=fake, threads=threads)
+    effective = _effective(context, model=model, fake=fake, threads=threads, backend=backend)
     from attacca.bridge import bench
 
     changes: dict[str, Any] = {"parts": tuple(only)} if only else {}
@@ -304,6 +311,7 @@ def config_command(
     model: Model = None,
     fake: Fake = None,
     threads: Threads = None,
+    backend: Backend = None,
     text: Text = None,
     seed: Seed = None,
     temperature: Temperature = None,

@@ -50,6 +50,11 @@ class Settings:
     model: str = _setting("ostinato", "Model bundle: a name (see `attacca models list`) or a directory.")
     fake: bool = _setting(False, "Use the fake backend: no weights, test tones in place of music.")
     threads: int = _setting(1, "Threads of each model.", low=1, high=64)
+    backend: str = _setting(
+        "auto",
+        "What computes the decoder; auto is the fastest that computes what the CPU does.",
+        choices=("auto", "cpu", "cuda", "tensorrt"),
+    )
     text: str | None = _setting(None, "What to play, in words, for models that read text.")
     seed: int | None = _setting(None, "Seed of a take; the same seed gives the same take.", low=0, high=2**53)
     temperature: float | None = _setting(

@@ -27,7 +27,7 @@ from .device_lane import DeviceRuntime
 from .device_prompted import DeviceMusicgenDecoder, DevicePromptedRuntime
 from .generator import Conditions, Sampling
 from .gpu_spec import GpuSpec, GraphFile, manifest_sha256, read_spec
-from .manifest import MELODY, Manifest, ManifestError
+from .manifest import MELODY, Manifest, ManifestError, read_manifest
 from .musicgen import PromptedDecoder
 
 BACKENDS = ("auto", "cpu", "cuda", "tensorrt")
@@ -66,6 +66,12 @@ def backend_of(model: object) -> str:
     """The name of the backend that a model's decoder runs on."""
     device = getattr(model, "device", None)
     return device.name if isinstance(device, DeviceRuntime) else "cpu"
+
+
+def precision_of(model: object) -> str:
+    """Of the graph on a device; empty for the CPU, whose manifest says it."""
+    device = getattr(model, "device", None)
+    return device.spec.precision if isinstance(device, DeviceRuntime) else ""
 
 
 def gpu_folders(bundle: Path, manifest: Manifest) -> list[Path]:
@@ -179,9 +185,10 @@ def choose(
 
 def on_device(model: Model, bundle: Path, name: str, driver: Driver, open_graph: Open) -> Model:
     """The model with its decoder on a device, tested. DeviceError or ManifestError says why not."""
-    folder, spec = find_spec(bundle, model.manifest)
+    folder, spec = find_spec(bundle, read_manifest(bundle))  # as it lies there, not as settings changed it
     maker = open_graph(folder, spec, driver)
     parts: dict[str, Any] = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    parts["batch"] = None  # of the CPU's graphs
     if isinstance(model, PromptedModel):
         prompted = DevicePromptedRuntime(maker, spec, model.manifest, name=name)
         found: Model = PromptedDeviceModel(**parts, device=prompted)

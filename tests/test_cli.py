@@ -49,6 +49,7 @@ COMMANDS = [
             "version",
             "models",
             "train",
+            "export",
         )
     ),
     *(["models", name] for name in ("list", "verify", "show")),

@@ -40,6 +40,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "fake": True,
         "hold_level": False,
         "threads": 2,
+        "backend": "cuda",
         "text": "slow jazz",
         "seed": 7,
         "temperature": 0.5,
