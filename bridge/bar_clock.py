@@ -1,6 +1,6 @@
 """BarClock: true bar lines from hosts that round their ticks or lie about bars; the slow, obvious reference.
 
-Stands before `transport.EpochTracker`: takes what the host said of a block, hands on what it meant. The native
+Stands before `epochs.EpochTracker`: takes what the host said of a block, hands on what it meant. The native
 plugin runs plugin_stub/core/bar_clock.cpp, which must give the same readings; all arithmetic here is in `Fraction`.
 
 The fit, for hosts with a `tick_grid` while they play at one tempo: true ppq is c + position * quarters per sample,

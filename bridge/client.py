@@ -18,12 +18,13 @@ import numpy as np
 from attacca.bridge.client_config import At, ClientConfig, Event, HostBlock, Mix
 from attacca.bridge.client_network import EngineError, NetworkHalf
 from attacca.bridge.client_takes import TakeBook
+from attacca.bridge.epochs import EpochTracker
 from attacca.bridge.link import Link, ZmqLink
 from attacca.bridge.playback import Playback
 from attacca.bridge.protocol import Audio, Hello, Midi, Release, Trigger, Want, Welcome
 from attacca.bridge.ring import PositionRing, Samples
 from attacca.bridge.text_rules import check_text
-from attacca.bridge.transport import EpochTracker
+from attacca.bridge.transport import Change
 
 _AUDIO_BATCH_S: Final = 0.010  # audio goes out in pieces of at least this length
 _SNAPSHOT_S: Final = 0.1
@@ -194,6 +195,9 @@ class Client:
         if snapshot.epoch != self.takes.epoch:
             self._flush_audio(force=True)
             self.takes.enter_epoch(position, snapshot.epoch)
+        elif self._tracker.change is Change.BEND:
+            self._flush_audio(force=True)
+            self.takes.bend(position)
         self.network.outbox.put(snapshot)
 
     def _as_predicted(self, position: int, host: HostBlock) -> bool:

@@ -23,6 +23,7 @@ _MAX_GENERATION: Final = 0xFFFF
 _KEPT_DUES: Final = 8
 _KEPT_RECORDS: Final = 256
 _FINEST_QUANTUM_PPQ: Final = 0.25  # of all that the engine offers
+_BENT_LAUNCH_S: Final = Fraction(1, 50)  # a launch that the engine commits further off is a late entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class TakeBook:
         self._current: TakeRecord | None = None
         self._playing = False
         self._generation = 0
+        self._bent = False  # the launch has moved along a glide, and the engine has not committed it yet
+        self._first = (NOTHING, 0)  # newest generation of which a committed chunk came, and where it began
         self._takes = 0
         self._held: Trigger | None = None  # what nobody has let go of: a session to come is asked for it again
 
@@ -134,6 +137,43 @@ class TakeBook:
         if record.released is not None:
             self._ring.cut(max(record.released, due), NOTHING)
 
+    def bend(self, position: int) -> None:
+        """The tempo glides: what was sent sounds on, what is still to begin or to end moves with the bars."""
+        record = self._current
+        if record is None:
+            return
+        launch = record.launch
+        start = position if launch is None else launch.position
+        released = record.released
+        if released is not None and released <= max(start, position):
+            return  # over, or over before it begins
+        if launch is not None and start > position and self._first[0] != self._generation:
+            launch = self._launch(record.trigger, position) or launch
+            self._ring.cut(launch.position, self._generation, instead_of=start)
+            self._bent = True
+        if released is not None:
+            moved = self._moved(released, position) or position
+            moved = max(moved, position if launch is None else launch.position)
+            self._ring.cut(moved, NOTHING, instead_of=released)
+            released = moved
+        self._current = self.records[-1] = replace(record, launch=launch, released=released)
+
+    def _follow_launch(self, record: TakeRecord) -> TakeRecord:
+        """A take that the engine began while its bar line moved begins there, so that its first beat is whole: off
+        the grid by no more than all that is sent along a glide."""
+        generation, position = self._first
+        launch, read_end = record.launch, self._ring.read_end
+        if not self._bent or generation != self._generation or launch is None:
+            return record
+        self._bent = False
+        near = abs(position - launch.position) <= _BENT_LAUNCH_S * self._timeline.sample_rate
+        if not near or position == launch.position or min(position, launch.position) < read_end:
+            return record
+        self._ring.cut(position, generation, instead_of=launch.position)
+        if record.released is not None:
+            self._ring.cut(max(record.released, position), NOTHING)
+        return replace(record, launch=Launch(ppq=launch.ppq, position=position))
+
     def _moved(self, released: int | None, position: int) -> int | None:
         """A pending end keeps the quarter notes that were left until it, as the engine's does."""
         if released is None or not self._timeline.playing:
@@ -173,9 +213,11 @@ class TakeBook:
             self._adopt(self._network.unclaimed.popleft())
         while self._network.ended:
             self._ended(*self._network.ended.popleft())
+        self._first = self._network.first_committed or self._first
         record = self._current
         if record is None:
             return
+        record = self._current = self.records[-1] = self._follow_launch(record)
         if record.released is not None and record.released <= self._ring.read_end:
             self._current = None
         elif not sounding and (record.opening != self._network.openings or not self._network.connected):
@@ -229,7 +271,11 @@ class TakeBook:
         return self._ring.committed_until(start, position) >= position
 
     def bar_lines(self, position: int) -> tuple[int, int, int] | None:
-        """See playback.Grid."""
+        """See playback.Grid. None, too, where the tempo has changed since the previous bar line."""
+        lines = self._lines_at(position)
+        return lines if lines is not None and lines[0] >= self._timeline.segment.begun else None
+
+    def _lines_at(self, position: int) -> tuple[int, int, int] | None:
         try:
             bar = self._timeline.bar_at(position)
             length = self._timeline.segment.snapshot.bar_quarters / self._timeline.segment.quarters_per_sample
@@ -261,6 +307,7 @@ class TakeBook:
     def _begin(self, take: int) -> int:
         """A new generation for a take in the present epoch, known to the network half before it is due."""
         self._generation = self._generation % _MAX_GENERATION + 1
+        self._bent = False
         due = Due(generation=self._generation, epoch=self.epoch, take=take)
         self._network.due = (*self._network.due[1 - _KEPT_DUES :], due)
         return self._generation

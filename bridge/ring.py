@@ -49,6 +49,7 @@ class Reading:
 class _Cut:
     position: int
     generation: int
+    accepts_from: int  # at or before `position`: samples from here on are stored, since the cut may move back
 
 
 class _Plane:
@@ -94,7 +95,7 @@ class PositionRing:
         self.channels = channels
         self._committed = _Plane(capacity_samples, channels)
         self._planned = _Plane(capacity_samples, channels)
-        self._cuts: tuple[_Cut, ...] = (_Cut(0, NOTHING),)  # ascending; replaced whole, by the reader only
+        self._cuts: tuple[_Cut, ...] = (_Cut(0, NOTHING, 0),)  # ascending; replaced whole, by the reader only
         self._read_end = 0
         self.late_samples = 0  # committed, arrived after their position was read
         self.stale_samples = 0  # of a generation that is not due there
@@ -121,15 +122,23 @@ class PositionRing:
         kept = 0
         plane = self._committed if committed else self._planned
         for start, stop, due in _spans(self._cuts, position, last):
-            first = min(max(start, read_end), stop)
             if due != generation or generation == NOTHING:
-                self.stale_samples += stop - start
-                continue
+                accepted = self._accepted_from(start, stop, generation)
+                self.stale_samples += accepted - start
+                start = accepted
+            first = min(max(start, read_end), stop)
             if committed:
                 self.late_samples += first - start
             plane.store(first, samples[first - position : stop - position], generation)
             kept += stop - first
         return kept
+
+    def _accepted_from(self, start: int, stop: int, generation: int) -> int:
+        """From where in [start, stop), in which something else is due, a generation's samples are stored."""
+        for cut in self._cuts:
+            if cut.generation == generation != NOTHING and stop <= cut.position:
+                return min(max(start, cut.accepts_from), stop)
+        return stop
 
     def read(self, position: int, count: int) -> Reading:
         """Reader thread; never blocks. The next `count` samples; counts what is missing.
@@ -166,17 +175,21 @@ class PositionRing:
             samples[here] = np.where((committed | planned)[:, None], picked, 0.0)
         return Reading(samples=samples, sources=sources, generations=generations)
 
-    def cut(self, position: int, generation: int) -> None:
+    def cut(self, position: int, generation: int, *, instead_of: int | None = None) -> None:
         """Reader thread; never blocks. From `position` on only `generation` is due: all else there is forgotten.
 
-        Later cuts are dropped with it. ValueError if `position` was already read or too many cuts are pending.
+        Later cuts are dropped with it, and those from `instead_of` on: what was to change there changes here, and
+        may yet move back. ValueError if either was already read or too many cuts are pending.
         """
-        if position < self._read_end:
-            raise ValueError(f"cut at {position}, already read up to {self._read_end}")
-        kept = tuple(cut for cut in self._cuts if cut.position < position)
+        first = position if instead_of is None else min(position, instead_of)
+        if first < self._read_end:
+            raise ValueError(f"cut at {first}, already read up to {self._read_end}")
+        accepts = (cut.accepts_from for cut in self._cuts if cut.position == instead_of)
+        accepts_from = min((first, *accepts))
+        kept = tuple(cut for cut in self._cuts if cut.position < first)
         if len(kept) >= _MAX_CUTS:
             raise ValueError(f"more than {_MAX_CUTS} cuts pending at {position}")
-        self._cuts = (*kept, _Cut(position, generation))
+        self._cuts = (*kept, _Cut(position, generation, accepts_from))
 
     def committed_until(self, position: int, limit: int) -> int:
         """Reader thread. First position in [position, limit) that is due and not committed; `limit` if none.

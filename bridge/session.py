@@ -77,6 +77,7 @@ class Session:
         self._replan_from: int | None = None
         self._drawn: dict[str, Any] = {}  # sampling parameters that changed; a take's own survive the others
         self._recondition = False  # what conditions the plan has changed
+        self._bent = False  # the tempo glides: bar lines have moved by little
         self._outside_take: int | None = None
         self._outside = False  # a command from elsewhere is being handled: its faults are not the client's
         self.attach(engine)
@@ -226,7 +227,10 @@ class Session:
                 self._engine.set_sampling(self.number, **drawn)  # plans anew from the committed frontier on
             if self._recondition:
                 self._recondition = False
-                self._engine.replan(self.number, max(position, self._head))
+                self._engine.replan(self.number, max(position, self._head), bent=self._bent)
+            if self._bent:
+                self._bent = False
+                self._act(self.takes.regrid(max(position, self._head)))
         pace = MEASURES_EVERY_S if self._status_due else STATUS_EVERY_S
         if now - self._status_s >= pace:
             self._status_s, self._status_due = now, False
@@ -265,7 +269,11 @@ class Session:
         self._advance(position, now)
         if realtime == snapshot.non_realtime:
             self._engine.set_realtime(self.number, not snapshot.non_realtime)
-        if change.ends_epoch:
+        if change is Change.BEND:
+            self.counts["bends"] += 1
+            self._bent = self._recondition = True
+            self._mark(position)
+        elif change.ends_epoch:
             self.counts["epochs"] += 1
             self._status_due = True
         self._act(self.takes.transport(change, position, before))

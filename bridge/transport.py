@@ -1,7 +1,7 @@
 """Transport: from the host's snapshots to exact bar arithmetic, and back to stream positions.
 
 First thing behind the protocol: triggers ask it where a launch falls, conditioning asks it for the beat, and the
-plugin's half (`EpochTracker`) decides with the same code what to send. All arithmetic is in `fractions.Fraction`;
+plugin's half (bridge/epochs.py) decides with the same code what to send. All arithmetic is in `fractions.Fraction`;
 only the very last step rounds to a sample.
 """
 
@@ -12,19 +12,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-import msgspec
-
 from . import protocol
 
 TOLERANCE_S = Fraction(1, 1000)  # a snapshot further than this from the prediction ends the epoch
-SEND_EVERY_S = Fraction(1, 10)
+BEND_TOLERANCE_S = Fraction(5, 1000)  # the same where the tempo glides: it moves inside a host's longest block, too
 _TIE_SAMPLES = Fraction(1, 65536)  # float noise of a host's ppq, in samples, with room to spare
 _TEMPO_TOLERANCE_BPM = Fraction(1, 10**6)  # 0.03 ms an hour
 _KEPT_SEGMENTS = 256
 
 
 class Change(StrEnum):
-    """What a snapshot does to the epoch: `held` and `stale` leave it, every other kind ends it."""
+    """What a snapshot does to the epoch: `held`, `stale` and `bend` leave it, every other kind ends it."""
 
     HELD = "held"
     STALE = "stale"  # of an epoch that has ended already
@@ -33,12 +31,13 @@ class Change(StrEnum):
     STOP = "stop"
     SEEK = "seek"  # off the prediction by more than 1 ms: a jump, or a loop of no whole number of bars
     TEMPO = "tempo"
+    BEND = "bend"  # the tempo glides: another law from here on, the beat where it was predicted, the same epoch
     METER = "meter"
     RENUMBERED = "renumbered"  # the sender began a new epoch though the prediction holds
 
     @property
     def ends_epoch(self) -> bool:
-        return self not in (Change.HELD, Change.STALE)
+        return self not in (Change.HELD, Change.STALE, Change.BEND)
 
 
 def decimal(value: float) -> Fraction:
@@ -114,11 +113,13 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One epoch's law: position -> ppq. `ppq` is *linear*: it runs on where a loop of whole bars wraps."""
+    """A law: position -> ppq, for an epoch or until it is bent. `ppq` is *linear*: it runs on where a loop of whole
+    bars wraps."""
 
     snapshot: Snapshot
     sample_rate: int
     bar: Bar  # the bar that holds the snapshot
+    begun: int  # the first position that it holds for
     offset: Fraction = Fraction(0)  # linear ppq less host ppq, after the wraps so far
     loop: tuple[Fraction, Fraction] | None = None  # of whole bars, in host ppq
 
@@ -203,14 +204,17 @@ class Timeline:
             return Change.START if snapshot.playing else Change.STOP
         if (snapshot.meter_num, snapshot.meter_den) != (last.meter_num, last.meter_den):
             return Change.METER
+        error_s = max(self._error_s(segment, snapshot), self._bar_error_s(segment, snapshot))
         if abs(snapshot.bpm - last.bpm) > _TEMPO_TOLERANCE_BPM:
-            return Change.TEMPO
-        if self._error_s(segment, snapshot) > TOLERANCE_S or self._bar_error_s(segment, snapshot) > TOLERANCE_S:
+            bends = snapshot.playing and snapshot.epoch == last.epoch and error_s <= BEND_TOLERANCE_S
+            return Change.BEND if bends else Change.TEMPO
+        if error_s > TOLERANCE_S:
             return Change.SEEK
         return Change.HELD if snapshot.epoch == last.epoch else Change.RENUMBERED
 
     def feed(self, snapshot: Snapshot) -> Change:
-        """Takes a snapshot in; says whether the epoch held or why it ended."""
+        """Takes a snapshot in; says whether the epoch held, was bent, or why it ended. Which tempo may bend an
+        epoch is the sender's to say (EpochTracker): one that may not comes with a new number."""
         change = self.judge(snapshot)
         if change is Change.HELD:
             self._follow_loop(snapshot)
@@ -264,7 +268,7 @@ class Timeline:
         # Hosts are known to report a bar that does not hold the play head: only its phase is trusted then.
         start = snapshot.bar_ppq + math.floor((snapshot.ppq - snapshot.bar_ppq) / length) * length
         index = math.floor(start / length + Fraction(1, 10**6))
-        if change in (Change.METER, Change.TEMPO, Change.RENUMBERED) and snapshot.playing:
+        if change in (Change.METER, Change.TEMPO, Change.BEND, Change.RENUMBERED) and snapshot.playing:
             # The bar count goes on through these; after a jump only the ppq can tell.
             before = self.segment
             linear = before.ppq_at(snapshot.position)
@@ -279,6 +283,7 @@ class Timeline:
             snapshot=snapshot,
             sample_rate=self.sample_rate,
             bar=Bar(index=index, ppq=start, position=position),
+            begun=snapshot.position,
             loop=_whole_bars(snapshot),
         )
 
@@ -324,72 +329,3 @@ def _whole_bars(snapshot: Snapshot) -> tuple[Fraction, Fraction] | None:
     if whole < 1 or abs(bars - whole) > Fraction(1, 10**6):
         return None
     return snapshot.loop[0], snapshot.loop[0] + whole * snapshot.bar_quarters
-
-
-class EpochTracker:
-    """The plugin's half: from each block's host data to the snapshots that must be sent. Audio thread in Python;
-    `epoch` is the number that chunks must carry to be played.
-    """
-
-    def __init__(self, sample_rate: int, *, first_epoch: int = 1) -> None:
-        self.timeline = Timeline(sample_rate)
-        self.epoch = first_epoch
-        self.change = Change.FIRST  # what the last block did to the epoch
-        self._sent: protocol.Transport | None = None
-
-    def block(
-        self,
-        *,
-        position: int,
-        ppq: float,
-        bpm: float,
-        meter_num: int,
-        meter_den: int,
-        bar_start_ppq: float,
-        playing: bool,
-        loop: tuple[float, float] | None = None,
-        non_realtime: bool = False,
-        renumber: bool = False,
-    ) -> protocol.Transport | None:
-        """What to send for the block that begins at `position`, or None: on change, else every 100 ms.
-
-        `renumber` ends the epoch though the prediction holds: see plugin_stub/core/timeline.hpp.
-        """
-        message = protocol.Transport(
-            epoch=self.epoch,
-            position=position,
-            ppq=ppq,
-            bpm=bpm,
-            meter_num=meter_num,
-            meter_den=meter_den,
-            bar_start_ppq=bar_start_ppq,
-            playing=playing,
-            loop_start_ppq=None if loop is None else loop[0],
-            loop_end_ppq=None if loop is None else loop[1],
-            non_realtime=non_realtime,
-        )
-        snapshot = Snapshot.of(message)
-        self.change = self.timeline.judge(snapshot)
-        if renumber and self.change is Change.HELD:
-            self.change = Change.RENUMBERED
-        if self.change.ends_epoch and self.change is not Change.FIRST:
-            self.epoch += 1
-            message = msgspec.structs.replace(message, epoch=self.epoch)
-            snapshot = replace(snapshot, epoch=self.epoch)
-        self.timeline.feed(snapshot)
-        if not (self.change.ends_epoch or self._due(message)):
-            return None
-        self._sent = message
-        return message
-
-    def _due(self, message: protocol.Transport) -> bool:
-        sent = self._sent
-        if sent is None:
-            return True
-        if (sent.loop_start_ppq, sent.loop_end_ppq, sent.non_realtime) != (
-            message.loop_start_ppq,
-            message.loop_end_ppq,
-            message.non_realtime,
-        ):
-            return True
-        return message.position - sent.position >= SEND_EVERY_S * self.timeline.sample_rate

@@ -138,7 +138,7 @@ class Takes:
         return len(self._takes)
 
     def launch_of(self, take: int) -> Launch | None:
-        """Where a take starts; None if it is armed until the host plays. KeyError if there is no such take."""
+        """Where a take starts; None if it is armed until the host plays. KeyError if there is none."""
         return self._takes[take].launch
 
     def mode_of(self, take: int) -> Mode:
@@ -215,9 +215,12 @@ class Takes:
     def transport(self, change: Change, position: int, before: Fraction) -> list[Action]:
         """What a change of transport at `position` does; `before` is the linear ppq there by the old epoch.
 
-        Stop cancels. Start places what is armed. Anything else places anew what has not begun, and tells what
-        sounds to go on in the new phase; a fill keeps the quarter notes it had left.
+        Stop cancels. Start places what is armed. A bend moves ends (starts: `regrid`). Anything else places anew
+        what has not begun, and has what sounds go on in the new phase; a fill keeps the quarter notes it had left.
         """
+        if change is Change.BEND:
+            sounding = self._begun(position, begun=True)
+            return [end for n in sounding for end in self._move_end(n, self._takes[n], position, before)]
         if not change.ends_epoch:
             return []
         if change is Change.STOP:
@@ -233,6 +236,13 @@ class Takes:
             else:
                 actions += self._move_end(number, take, position, before)
         return actions
+
+    def regrid(self, position: int) -> list[Action]:
+        """Places anew what the engine has not begun: now and then along a glide, which moves it by every block."""
+        return [move for number in self._begun(position, begun=False) for move in self._again(number, position)]
+
+    def _begun(self, at: int, *, begun: bool) -> list[int]:
+        return [n for n, t in self._takes.items() if t.launch and (t.sounding or t.launch.position <= at) is begun]
 
     def _grid(self, ask: Ask, position: int) -> Launch:
         return self.timeline.next_launch(position, bars=ask.bars_quantum, quarters=ask.quarters_quantum)

@@ -126,18 +126,22 @@ class Engine:
         if session in self._sessions:
             self._outbox += self._sessions[session].cancel(take, "cancelled")
 
-    def replan(self, session: int, from_position: int | None, epoch: int | None = None) -> None:
+    def replan(
+        self, session: int, from_position: int | None, epoch: int | None = None, *, bent: bool = False
+    ) -> None:
         """Controls changed from `from_position` on (None: now). Decode thread.
 
         What is committed stays, everything after it (or after the position, if that is later) is generated again.
         With a new epoch, committed audio at or after the position is forgotten too: the next chunk begins exactly
-        there and carries the new epoch. The client fades at that cut, over at most 10 ms.
+        there and carries the new epoch. The client fades at that cut, over at most 10 ms. `bent`: bars lie a little
+        elsewhere in the same epoch, so that what is committed is still good.
         """
         if session in self._sessions:
-            self._outbox += self._sessions[session].replan(from_position, epoch)
+            self._outbox += self._sessions[session].replan(from_position, epoch, bent=bent)
 
     def rearm(self, session: int, take: int, start_position: int, end_position: int | None = None) -> bool:
-        """Move start and end of a take that does not sound yet, as after a tempo change; False if it does.
+        """Move start and end of a take that does not sound yet, as after a tempo change (`replan` it first, if what
+        was made for the old beat is to be made again); False if it does.
 
         ValueError if the end is not after the start. Decode thread.
         """

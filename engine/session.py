@@ -116,7 +116,7 @@ class Session:
             events += self._stop(number, reason)
         return events
 
-    def replan(self, from_position: int | None, epoch: int | None) -> list[Event]:
+    def replan(self, from_position: int | None, epoch: int | None, *, bent: bool = False) -> list[Event]:
         """Controls changed; see Take.replan."""
         events: list[Event] = []
         if epoch is not None:
@@ -124,7 +124,7 @@ class Session:
                 self._waiting[number] = replace(waiting, request=replace(waiting.request, epoch=epoch))
         for number, take in list(self.takes.items()):
             try:
-                take.replan(from_position, epoch, self._head(take.request))
+                take.replan(from_position, epoch, self._head(take.request), bent=bent)
             except Exception as error:
                 events += self._failed(number, error)
             else:
@@ -176,8 +176,7 @@ class Session:
             return True
         if take not in self.takes:
             return False
-        armed = self.takes[take]
-        return armed.rearm(start_position, end_position, self._head(armed.request))
+        return self.takes[take].rearm(start_position, end_position)
 
     def advance(self, position: int) -> None:
         """The play head as the host last reported it."""

@@ -174,30 +174,31 @@ class Take:
         self._state.sampling = sampling
         self.replan(None, None, head)
 
-    def rearm(self, start_position: int, end_position: int | None, head: int) -> bool:
-        """Move the start of a take that does not sound yet (the tempo changed); False if it does."""
+    def rearm(self, start_position: int, end_position: int | None) -> bool:
+        """Move the start of a take that does not sound yet, and keep what was made for it; False if it sounds."""
         state = self._state
         if state.announced:
             return False
         state.start, state.end = start_position, end_position
         self._planner.start_at(start_position)
-        self._arm(self._timeline.frame_at(head))
+        self._arm(None)
         return True
 
-    def replan(self, from_position: int | None, epoch: int | None, head: int) -> None:
+    def replan(self, from_position: int | None, epoch: int | None, head: int, *, bent: bool = False) -> None:
         """Controls changed from a position on (None: as soon as possible): forget what was not committed after it.
 
         What could not be made again in time is kept. With a new epoch, committed audio at or after the position is
         forgotten as well: the next chunk begins there and carries the new epoch. A take that the position leaves
-        without sound is armed again.
+        without sound is armed again. `bent`: bars lie a little elsewhere, which nothing committed minds.
         """
         state = self._state
         changed = self._timeline.frame_at(head if from_position is None else from_position)
         if epoch is not None:
             state.epoch = epoch
+        if epoch is not None or bent:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
-            if from_position is not None and state.committed_end is not None:
-                self._rewind(from_position)
+        if epoch is not None and from_position is not None and state.committed_end is not None:
+            self._rewind(from_position)
         if state.committed_end is None and (
             epoch is not None
             or self._remake.start_in_time(changed, self._chunker.last_frame_for(state.start), state.start - head)

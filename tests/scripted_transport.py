@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from attacca.bridge.bar_clock import BarClock, HostTime, Reading, drift_samples
+from attacca.bridge.epochs import EpochTracker
 from attacca.bridge.protocol import Transport
-from attacca.bridge.transport import EpochTracker, Snapshot, nearest_sample, quantum_of
+from attacca.bridge.transport import Snapshot, nearest_sample, quantum_of
 
 Row = list[Any]
 QUANTA = ((True, 1.0), (True, 4.0), (True, 0.5), (False, 1.0), (False, 0.25), (False, 0.3333333), (True, 0.0))

@@ -28,21 +28,25 @@ class Reference:
     capacity: int
     read_end: int = 0
     stored: dict[tuple[bool, int], tuple[int, float]] = field(default_factory=dict)
-    cuts: list[tuple[int, int]] = field(default_factory=lambda: [(0, NOTHING)])
+    cuts: list[tuple[int, int, int]] = field(default_factory=lambda: [(0, NOTHING, 0)])
     late: int = 0
     stale: int = 0
     early: int = 0
     holes: list[int] = field(default_factory=list)
 
     def due(self, position: int) -> int:
-        return next((generation for start, generation in reversed(self.cuts) if start <= position), NOTHING)
+        return next((generation for start, generation, _ in reversed(self.cuts) if start <= position), NOTHING)
+
+    def accepts(self, position: int, generation: int) -> bool:
+        coming = (since for start, due, since in self.cuts if due == generation and start > position)
+        return next(coming, position + 1) <= position
 
     def write(self, position: int, values: list[float], committed: bool, generation: int) -> None:
         for index, value in enumerate(values):
             here = position + index
             if here >= self.read_end + self.capacity:
                 self.early += 1
-            elif generation == NOTHING or self.due(here) != generation:
+            elif generation == NOTHING or not (self.due(here) == generation or self.accepts(here, generation)):
                 self.stale += 1
             elif here < self.read_end:
                 self.late += committed
@@ -73,16 +77,22 @@ class Reference:
         return values, sources
 
     def cut(self, position: int, generation: int) -> None:
-        self.cuts = [cut for cut in self.cuts if cut[0] < position] + [(position, generation)]
+        self.cuts = [cut for cut in self.cuts if cut[0] < position] + [(position, generation, position)]
+
+    def move(self, instead_of: int, position: int, generation: int) -> None:
+        first = min(position, instead_of)
+        since = min([first, *(since for start, _, since in self.cuts if start == instead_of)])
+        self.cuts = [cut for cut in self.cuts if cut[0] < first] + [(position, generation, since)]
 
 
 writes = st.tuples(st.just("write"), st.integers(-8, 40), st.integers(0, 30), st.booleans(), st.integers(0, 3))
 reads = st.tuples(st.just("read"), st.integers(0, 3), st.integers(0, 12))
 cuts = st.tuples(st.just("cut"), st.integers(0, 20), st.integers(0, 3))
+moves = st.tuples(st.just("move"), st.integers(0, 20), st.integers(0, 20), st.integers(0, 3))
 
 
 @settings(max_examples=300, deadline=None)
-@given(operations=st.lists(st.one_of(writes, reads, cuts), max_size=40))
+@given(operations=st.lists(st.one_of(writes, reads, cuts, moves), max_size=40))
 def test_ring_equals_dict(operations: list[tuple]) -> None:
     ring = PositionRing(capacity_samples=CAPACITY, channels=1)
     reference = Reference(CAPACITY)
@@ -104,10 +114,15 @@ def test_ring_equals_dict(operations: list[tuple]) -> None:
             assert reading.samples[:, 0].tolist() == expected_values
             assert reading.sources.tolist() == expected_sources
             assert reading.missing == expected_sources.count(MISSING)
-        elif len([cut for cut in reference.cuts if cut[0] > reference.read_end]) < 8:
-            position = reference.read_end + operation[1]
-            reference.cut(position, operation[2])
-            ring.cut(position, operation[2])
+        elif len(coming := [cut[0] for cut in reference.cuts if cut[0] >= reference.read_end]) < 8:
+            position = reference.read_end + operation[-2]
+            if operation[0] == "cut":
+                reference.cut(position, operation[-1])
+                ring.cut(position, operation[-1])
+            else:
+                instead_of = [*coming, reference.read_end + operation[1]][operation[1] % (len(coming) + 1)]
+                reference.move(instead_of, position, operation[-1])
+                ring.cut(position, operation[-1], instead_of=instead_of)
         assert ring.late_samples == reference.late
         assert ring.stale_samples == reference.stale
         assert ring.early_samples == reference.early

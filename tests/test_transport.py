@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from attacca.bridge import protocol
 from attacca.bridge.beat_grid import grid
 from attacca.bridge.controls import SessionControls
+from attacca.bridge.epochs import EpochTracker
 from attacca.bridge.params import Values
-from attacca.bridge.transport import Change, EpochTracker, Snapshot, Timeline, decimal, nearest_sample
+from attacca.bridge.transport import Change, Snapshot, Timeline, decimal, nearest_sample
 from attacca.engine.conditioning import DEFAULT_LAYOUT, encode
 
 TEMPI = ("60", "97", "120", "123", "123.45", "179.99")
@@ -188,7 +189,10 @@ def test_tempo_is_the_decimal_that_was_typed() -> None:
         ({"position": 48000, "ppq": Fraction(2) + Fraction(19, 10**4)}, Change.HELD),  # 0.95 ms
         ({"position": 48000, "ppq": Fraction(2) + Fraction(21, 10**4)}, Change.SEEK),  # 1.05 ms
         ({"position": 48000, "ppq": Fraction(2), "playing": False}, Change.STOP),
-        ({"position": 48000, "ppq": Fraction(2), "bpm": Fraction(121)}, Change.TEMPO),
+        ({"position": 48000, "ppq": Fraction(2), "bpm": Fraction(121)}, Change.BEND),
+        ({"position": 48000, "ppq": Fraction(2), "bpm": Fraction(121), "epoch": 2}, Change.TEMPO),
+        ({"position": 48000, "ppq": Fraction(2) + Fraction(100, 10**4), "bpm": Fraction(121)}, Change.BEND),
+        ({"position": 48000, "ppq": Fraction(2) + Fraction(101, 10**4), "bpm": Fraction(121)}, Change.TEMPO),
         ({"position": 48000, "ppq": Fraction(2), "meter_num": 3}, Change.METER),
         ({"position": 48000, "ppq": Fraction(2), "bar_ppq": Fraction(1)}, Change.SEEK),
         ({"position": 48000, "ppq": Fraction(2), "epoch": 2}, Change.RENUMBERED),
@@ -198,7 +202,7 @@ def test_tempo_is_the_decimal_that_was_typed() -> None:
 def test_what_ends_an_epoch(change: dict[str, object], expected: Change) -> None:
     timeline = playing()
     assert timeline.feed(snapshot(**change)) is expected
-    assert len(timeline.segments) == (2 if expected.ends_epoch else 1)
+    assert len(timeline.segments) == (2 if expected.ends_epoch or expected is Change.BEND else 1)
 
 
 def test_start_after_stop() -> None:
@@ -277,9 +281,12 @@ def test_sender_and_receiver_agree_through_everything(
             host.ppq = min(host.ppq, host.loop[1] - Fraction(1, 100))
         elif event == "unloop":
             host.loop = None
-        host.block(block)  # asserts that the receiver's epoch and ppq are the host's
-        if event == "tempo" or host.playing != before:
+        change = host.block(block)  # asserts that the receiver's epoch and ppq are the host's
+        if host.playing != before:
             assert host.tracker.epoch == epoch + 1
+        elif event == "tempo":
+            assert change in (Change.BEND, Change.TEMPO) if host.playing else change is Change.TEMPO
+            assert host.tracker.epoch == epoch + (change is Change.TEMPO)
 
 
 def test_bars_go_on_counting_through_a_change_of_meter() -> None:

@@ -27,4 +27,4 @@ def test_the_reference_gives_the_vectors(case: tuple) -> None:
 
 def test_the_vectors_hold_every_change() -> None:
     changes = {row[0] for _, _, _, rows in CASES for row in rows}
-    assert changes == {"first", "held", "start", "stop", "seek", "tempo", "meter", "renumbered"}
+    assert changes == {"first", "held", "start", "stop", "seek", "tempo", "meter", "renumbered", "bend"}

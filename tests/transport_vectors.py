@@ -66,6 +66,10 @@ def scripts() -> Iterator[Script]:
     ramp = tuple((block, "bpm", Fraction(120 + block, 1) + Fraction(block, 7)) for block in range(2, 12))
     yield "tempo", exact, (1000, 1001), 24, [(9, "bpm", "97"), (17, "bpm", "97.0000005"), (20, "bpm", "97.000001")]
     yield "ramp", exact, (512,), 16, ramp
+    glide = [(block, "bpm", Fraction("123.45") + Fraction(6 * block, 5)) for block in range(2, 26)]
+    yield "glide", exact, (1000, 333), 30, glide
+    turns = [(3, "loop", 1), (9, "bpm", "124"), (14, "bpm", "131"), (20, "bpm", "123.1"), (27, "bpm", "115.4063")]
+    yield "glide in a loop", exact, (9000,), 32, turns
     yield "meter", exact, (20000,), 24, [(6, "meter", (7, 8)), (13, "meter", (3, 4)), (20, "meter", (4, 4))]
     seeks = [(4, "locate", "8/3"), (9, "locate", "100"), (13, "locate", "100.0001"), (16, "locate", "-13/3")]
     yield "seek", exact, (700,), 22, seeks

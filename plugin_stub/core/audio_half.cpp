@@ -158,6 +158,9 @@ void AudioHalf::State::hear_host(const HostTime& host) noexcept {
     if (snapshot->epoch != takes.epoch()) {
         outlet.flush(true);
         takes.enter_epoch(position, snapshot->epoch);
+    } else if (tracker.change() == Change::bend) {
+        outlet.flush(true);
+        takes.bend(position);
     }
     ToNetwork record;
     record.kind = ToNetwork::Kind::transport;

@@ -45,7 +45,7 @@ PositionRing::PositionRing(int64_t capacity_samples, int channels)
       }()),
       committed_(capacity_, channels_),
       planned_(capacity_, channels_),
-      cuts_{{{{0, kNothing}}}, 1} {
+      cuts_{{{{0, kNothing, 0}}}, 1} {
     publish(cuts_);
 }
 
@@ -87,16 +87,28 @@ int64_t PositionRing::write(int64_t position, const float* samples, int64_t coun
     int64_t kept = 0;
     Plane& plane = committed ? committed_ : planned_;
     spans(cuts, position, last, [&](int64_t start, int64_t stop, int32_t due) {
-        const int64_t first = std::min(std::max(start, read), stop);
         if (due != generation || generation == kNothing) {
-            add(stale_, stop - start);
-            return;
+            const int64_t accepted = accepted_from(cuts, start, stop, generation);
+            add(stale_, accepted - start);
+            start = accepted;
         }
+        const int64_t first = std::min(std::max(start, read), stop);
         if (committed) add(late_, first - start);
         store(plane, first, samples + (first - position) * channels_, stop - first, generation);
         kept += stop - first;
     });
     return kept;
+}
+
+// From where in [start, stop), in which something else is due, a generation's samples are stored.
+int64_t PositionRing::accepted_from(const Cuts& cuts, int64_t start, int64_t stop, int32_t generation) noexcept {
+    if (generation == kNothing) return stop;
+    for (size_t i = 0; i < cuts.count; ++i) {
+        const Cut& cut = cuts.entries[i];
+        if (cut.generation == generation && stop <= cut.position)
+            return std::min(std::max(start, cut.accepts_from), stop);
+    }
+    return stop;
 }
 
 void PositionRing::store(Plane& plane, int64_t position, const float* samples, int64_t count,
@@ -194,12 +206,29 @@ void PositionRing::read(int64_t position, int64_t count, float* samples, Source*
 
 bool PositionRing::cut(int64_t position, int32_t generation) noexcept {
     position = std::max(position, read_end_.load(std::memory_order_relaxed));
+    return cut_from(position, {position, generation, position});
+}
+
+bool PositionRing::move_cut(int64_t instead_of, int64_t position, int32_t generation) noexcept {
+    const int64_t read = read_end_.load(std::memory_order_relaxed);
+    position = std::max(position, read);
+    const int64_t first = std::max(std::min(position, instead_of), read);
+    Cut made{position, generation, first};
+    for (size_t i = 0; i < cuts_.count; ++i) {
+        const Cut& cut = cuts_.entries[i];
+        if (cut.position == instead_of) made.accepts_from = std::min(made.accepts_from, cut.accepts_from);
+    }
+    return cut_from(first, made);
+}
+
+// In the place of the cuts from `first` on.
+bool PositionRing::cut_from(int64_t first, const Cut& made) noexcept {
     size_t kept = 0;
-    while (kept < cuts_.count && cuts_.entries[kept].position < position) ++kept;
+    while (kept < cuts_.count && cuts_.entries[kept].position < first) ++kept;
     if (kept >= kMaxCuts - 1) return false;
-    cuts_.entries[kept] = {position, generation};
+    cuts_.entries[kept] = made;
     cuts_.count = kept + 1;
-    known_until_ = std::min(known_until_, position);
+    known_until_ = std::min(known_until_, first);
     publish(cuts_);
     return true;
 }
@@ -238,6 +267,7 @@ void PositionRing::publish(const Cuts& cuts) noexcept {
     std::atomic_thread_fence(std::memory_order_release);
     for (size_t i = 0; i < cuts.count; ++i) {
         shared_positions_[i].store(cuts.entries[i].position, std::memory_order_relaxed);
+        shared_accepts_[i].store(cuts.entries[i].accepts_from, std::memory_order_relaxed);
         shared_generations_[i].store(cuts.entries[i].generation, std::memory_order_relaxed);
     }
     shared_count_.store(cuts.count, std::memory_order_relaxed);
@@ -251,6 +281,7 @@ PositionRing::Cuts PositionRing::published() const noexcept {
         cuts.count = std::min(shared_count_.load(std::memory_order_relaxed), kMaxCuts);
         for (size_t i = 0; i < cuts.count; ++i) {
             cuts.entries[i].position = shared_positions_[i].load(std::memory_order_relaxed);
+            cuts.entries[i].accepts_from = shared_accepts_[i].load(std::memory_order_relaxed);
             cuts.entries[i].generation = shared_generations_[i].load(std::memory_order_relaxed);
         }
         std::atomic_thread_fence(std::memory_order_acquire);

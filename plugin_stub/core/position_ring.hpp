@@ -44,6 +44,10 @@ public:
     // many cuts are pending. A position already read counts as read_end().
     bool cut(int64_t position, int32_t generation) noexcept;
 
+    // Reader. The same, and the cuts from `instead_of` on are dropped, too: what was to change there changes at
+    // `position`, and may yet move back.
+    bool move_cut(int64_t instead_of, int64_t position, int32_t generation) noexcept;
+
     // Reader. First position in [position, limit) that is due and not committed; limit if none.
     int64_t committed_until(int64_t position, int64_t limit) const noexcept;
 
@@ -54,6 +58,7 @@ private:
     struct Cut {
         int64_t position;
         int32_t generation;
+        int64_t accepts_from;  // at or before position: samples from here on are stored, since the cut may move back
     };
     static constexpr size_t kMaxCuts = 25;  // pending at once; more are refused
     struct Cuts {
@@ -75,6 +80,8 @@ private:
     Cuts published() const noexcept;
     template <class Visit>
     static void spans(const Cuts& cuts, int64_t start, int64_t stop, Visit&& visit);
+    static int64_t accepted_from(const Cuts& cuts, int64_t start, int64_t stop, int32_t generation) noexcept;
+    bool cut_from(int64_t first, const Cut& made) noexcept;
 
     const int64_t capacity_;
     const int channels_;
@@ -82,7 +89,7 @@ private:
     Cuts cuts_;                              // the reader's own
     mutable int64_t known_until_ = 0;        // reader: nothing due before it is uncommitted; spares look-ahead its past
     std::atomic<uint32_t> cuts_version_{0};  // odd while the reader writes the shared table
-    std::array<std::atomic<int64_t>, kMaxCuts> shared_positions_{};
+    std::array<std::atomic<int64_t>, kMaxCuts> shared_positions_{}, shared_accepts_{};
     std::array<std::atomic<int32_t>, kMaxCuts> shared_generations_{};
     std::atomic<size_t> shared_count_{0};
     std::atomic<int64_t> read_end_{0};

@@ -11,6 +11,7 @@ namespace {
 constexpr int32_t kMaxGeneration = 0xFFFF;
 constexpr double kFinestQuantum_ppq = 0.25;  // of all that the engine offers
 constexpr size_t kTriggerRecords = 3;        // release, due and trigger
+constexpr double kBentLaunchesPerSecond = 50.0;  // a launch that the engine commits further off is a late entry
 
 bool ends_by_itself_in(TakeMode mode) noexcept { return mode == TakeMode::fill || mode == TakeMode::answer; }
 
@@ -96,6 +97,37 @@ void TakeBook::enter_epoch(int64_t position, int64_t epoch) noexcept {
     if (record.released) ring_.cut(std::max(*record.released, due), kNothing);
 }
 
+void TakeBook::bend(int64_t position) noexcept {
+    if (!current_) return;
+    Record& record = *current_;
+    const int64_t start = record.launch ? record.launch->position : position;
+    if (record.released && *record.released <= std::max(start, position)) return;  // over, or before it begins
+    if (record.launch && start > position && first_generation_ != generation_) {
+        if (const auto launch = launch_of(record.request, position, record.request.mode)) record.launch = launch;
+        ring_.move_cut(start, record.launch->position, generation_);
+        bent_ = true;
+    }
+    if (!record.released) return;
+    const int64_t least = record.launch ? record.launch->position : position;
+    const int64_t end = std::max(moved(record.released, position).value_or(position), least);
+    ring_.move_cut(*record.released, end, kNothing);
+    record.released = end;
+}
+
+// A take that the engine began while its bar line moved begins there, so that its first beat is whole: off the grid by
+// no more than all that is sent along a glide.
+void TakeBook::follow_launch(Record& record) noexcept {
+    if (!bent_ || first_generation_ != generation_ || !record.launch) return;
+    bent_ = false;
+    const int64_t position = first_position_, launch = record.launch->position;
+    const auto off = static_cast<double>(position > launch ? position - launch : launch - position);
+    if (off * kBentLaunchesPerSecond > timeline_.segment().sample_rate || off == 0.0) return;
+    if (std::min(position, launch) < ring_.read_end()) return;
+    ring_.move_cut(launch, position, generation_);
+    if (record.released) ring_.cut(std::max(*record.released, position), kNothing);
+    record.launch->position = position;
+}
+
 // A pending end keeps the quarter notes that were left until it, as the engine's does.
 std::optional<int64_t> TakeBook::moved(std::optional<int64_t> released, int64_t position) const noexcept {
     if (!released) return released;
@@ -110,6 +142,7 @@ void TakeBook::follow(bool sounding) noexcept {
     ToAudio note;
     while (exchange_.inbox.pop(note)) take_in(note);
     if (!current_) return;
+    follow_launch(*current_);
     if (current_->released && *current_->released <= ring_.read_end()) {
         current_.reset();
     } else if (!sounding && (!in_session(*current_) || !connected_)) {
@@ -210,7 +243,7 @@ bool TakeBook::bar_lines(int64_t position, BarLines& lines) const noexcept {
         start -= length;
     }
     lines = lines_from(start, length);
-    return true;
+    return lines.previous >= timeline_.segment().begun;  // else the tempo has changed since the previous bar line
 }
 
 bool TakeBook::is_launch(int64_t position) const noexcept {
@@ -224,6 +257,7 @@ bool TakeBook::is_launch(int64_t position) const noexcept {
 // A new generation for a take in the present epoch, told to the network half before it is due.
 int32_t TakeBook::begin(int64_t take) noexcept {
     generation_ = generation_ % kMaxGeneration + 1;
+    bent_ = false;
     dues_[next_due_] = {epoch_, take};
     next_due_ = (next_due_ + 1) % kKeptDues;
     ToNetwork message;

@@ -22,6 +22,7 @@ public:
     void release(int64_t position, bool quantized) noexcept;  // the current take, at once or on its launch grid
     void silence(int64_t position) noexcept;                  // at once; the engine is told by who asked for it
     void enter_epoch(int64_t position, int64_t epoch) noexcept;
+    void bend(int64_t position) noexcept;  // the tempo glides: what is still to begin or to end moves with the bars
 
     // Takes in what the network half learned. `sounding`: the take, fallbacks included, is heard.
     void follow(bool sounding) noexcept;
@@ -59,6 +60,7 @@ private:
 
     std::optional<Launch> launch_of(const TriggerRequest& request, int64_t position, TakeMode mode) const noexcept;
     std::optional<int64_t> moved(std::optional<int64_t> released, int64_t position) const noexcept;
+    void follow_launch(Record& record) noexcept;
     int32_t begin(int64_t take) noexcept;
     void end_at(int64_t position) noexcept;
     void take_in(const ToAudio& note) noexcept;
@@ -75,6 +77,7 @@ private:
     std::optional<Record> current_;
     std::optional<TriggerRequest> held_;  // what nobody has let go of: a session to come is asked for it again
     bool playing_{false}, connected_{false};
+    bool bent_{false};  // the launch has moved along a glide, and the engine has not committed it yet
     int32_t generation_{0};
     std::array<Due, kKeptDues> dues_{};
     size_t next_due_{0};

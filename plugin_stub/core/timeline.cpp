@@ -6,6 +6,9 @@ namespace attacca {
 namespace {
 
 constexpr double kToleranceMs = 1.0;           // a snapshot further than this from the prediction ends the epoch
+constexpr double kBendToleranceMs = 5.0;       // the same where the tempo glides: it moves inside a long block, too
+constexpr double kGlidesPerSecond = 8.0;       // within one of these a tempo that glides
+constexpr double kGlideShares = 16.0;          // moves by one of these at most
 constexpr double kSendsPerSecond = 10.0;       // while nothing changes
 constexpr double kTieSamples = 1.0 / 65536.0;  // float noise of a host's ppq, in samples, with room to spare
 constexpr double kTempoToleranceBpm = 1e-6;    // 0.03 ms an hour
@@ -44,16 +47,18 @@ int64_t whole_bars(const HostTime& host) noexcept {
     return static_cast<int64_t>(whole);
 }
 
-// Whether that many quarters last more than 1 ms: multiplied out, so that it is exact wherever it can be.
-bool beyond_tolerance(Wide quarters, Wide bpm) noexcept {
-    return absolute(quarters) * kMsPerMinute > bpm * kToleranceMs;
+// Whether that many quarters last longer: multiplied out, so that it is exact wherever it can be.
+bool beyond_tolerance(Wide quarters, Wide bpm, double tolerance_ms = kToleranceMs) noexcept {
+    return absolute(quarters) * kMsPerMinute > bpm * tolerance_ms;
 }
 
 Wide tolerance_quarters(Wide bpm) noexcept { return bpm * kToleranceMs / kMsPerMinute; }
 
 }  // namespace
 
-bool ends_epoch(Change change) noexcept { return change != Change::held && change != Change::stale; }
+bool ends_epoch(Change change) noexcept {
+    return change != Change::held && change != Change::stale && change != Change::bend;
+}
 
 int64_t nearest_sample(double position) noexcept { return nearest(position); }
 
@@ -122,10 +127,16 @@ Change Timeline::judge(const Snapshot& snapshot) const noexcept {
     if (host.playing != last.playing) return host.playing ? Change::start : Change::stop;
     if (host.meter_num != last.meter_num || host.meter_den != last.meter_den) return Change::meter;
     const Wide bpm = decimal_of(host.bpm);
-    if (absolute(bpm - present_->law.bpm).hi > kTempoToleranceBpm + kTempoRounding) return Change::tempo;
-    if (beyond_tolerance(error_quarters(snapshot), bpm)) return Change::seek;
-    if (beyond_tolerance(bar_error_quarters(snapshot), bpm)) return Change::seek;
-    return snapshot.epoch == present_->snapshot.epoch ? Change::held : Change::renumbered;
+    const bool same_epoch = snapshot.epoch == present_->snapshot.epoch;
+    const auto off = [&](double tolerance_ms) {
+        return beyond_tolerance(error_quarters(snapshot), bpm, tolerance_ms) ||
+               beyond_tolerance(bar_error_quarters(snapshot), bpm, tolerance_ms);
+    };
+    if (absolute(bpm - present_->law.bpm).hi > kTempoToleranceBpm + kTempoRounding) {
+        return host.playing && same_epoch && !off(kBendToleranceMs) ? Change::bend : Change::tempo;
+    }
+    if (off(kToleranceMs)) return Change::seek;
+    return same_epoch ? Change::held : Change::renumbered;
 }
 
 Change Timeline::feed(const Snapshot& snapshot) noexcept {
@@ -176,6 +187,7 @@ Segment Timeline::begin(const Snapshot& snapshot, Change change) const noexcept 
     Segment segment;
     segment.snapshot = snapshot;
     segment.sample_rate = sample_rate_;
+    segment.begun = snapshot.position;
     segment.law.ppq = host.ppq;
     segment.law.bpm = decimal_of(host.bpm);
     const Wide length = segment.law.bar_quarters = bar_quarters_of(host);
@@ -183,7 +195,8 @@ Segment Timeline::begin(const Snapshot& snapshot, Change change) const noexcept 
     const Wide bars = floor_ratio(sum_of(host.ppq, -host.bar_start_ppq), length);
     const Wide start = segment.law.bar_ppq = Wide{host.bar_start_ppq} + bars * length;
     segment.bar.index = to_bars(floor_of(start / length + kBarRounding));
-    const bool counts_on = change == Change::meter || change == Change::tempo || change == Change::renumbered;
+    const bool counts_on = change == Change::meter || change == Change::tempo || change == Change::bend ||
+                           change == Change::renumbered;
     if (counts_on && host.playing) segment.bar.index = index_through(snapshot, segment.bar.index);
     segment.bar.ppq = start.value();
     segment.bar.position = static_cast<double>(snapshot.position);
@@ -259,12 +272,24 @@ const Timeline& EpochTracker::timeline() const noexcept { return timeline_; }
 std::optional<Snapshot> EpochTracker::block(int64_t position, const HostTime& host, bool renumber) noexcept {
     Snapshot snapshot{epoch_, position, host};
     change_ = timeline_.judge(snapshot);
+    if (change_ == Change::bend && (host.non_realtime || !glides(snapshot))) change_ = Change::tempo;
     if (change_ == Change::held && renumber) change_ = Change::renumbered;
-    if (ends_epoch(change_) && change_ != Change::first) snapshot.epoch = ++epoch_;
+    if (ends_epoch(change_) && change_ != Change::first) {
+        snapshot.epoch = ++epoch_;
+        glide_.reset();
+    }
     timeline_.feed(snapshot);
-    if (!ends_epoch(change_) && !due(snapshot)) return std::nullopt;
+    if (!ends_epoch(change_) && change_ != Change::bend && !due(snapshot)) return std::nullopt;
     sent_ = snapshot;
     return snapshot;
+}
+
+bool EpochTracker::glides(const Snapshot& snapshot) noexcept {
+    if (!glide_ || static_cast<double>(snapshot.position - glide_->position) * kGlidesPerSecond >= sample_rate_) {
+        glide_ = Glide{snapshot.position, timeline_.segment().law.bpm};
+    }
+    const Wide moved = absolute(decimal_of(snapshot.host.bpm) - glide_->bpm) * kGlideShares;
+    return !(moved > glide_->bpm + kTempoRounding);
 }
 
 double EpochTracker::drift_samples(int64_t position, const HostTime& host) const noexcept {

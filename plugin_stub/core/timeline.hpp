@@ -13,9 +13,9 @@
 
 namespace attacca {
 
-enum class Change : uint8_t { held, stale, first, start, stop, seek, tempo, meter, renumbered };
+enum class Change : uint8_t { held, stale, first, start, stop, seek, tempo, meter, renumbered, bend };
 
-// Whether a change ends the epoch: all but held and stale.
+// Whether a change ends the epoch: all but held, stale and bend (the tempo glides: another law, the same epoch).
 bool ends_epoch(Change change) noexcept;
 
 // Nearest sample; a tie, to within 1/65536 of a sample, goes up.
@@ -46,12 +46,13 @@ struct Snapshot {
     double bar_quarters() const noexcept { return 4.0 * host.meter_num / host.meter_den; }
 };
 
-// One epoch's law: position -> ppq. ppq is linear: it runs on where a loop of whole bars wraps. See
-// bridge/transport.py.
+// A law: position -> ppq, for an epoch or until it is bent. ppq is linear: it runs on where a loop of whole bars
+// wraps. See bridge/transport.py.
 struct Segment {
     Snapshot snapshot;
     double sample_rate{};
     Bar bar;             // the bar that holds the snapshot
+    int64_t begun{};     // the first position that it holds for
     double offset{0.0};  // linear ppq less host ppq, after the wraps so far
     bool has_loop{false};
     double loop_start{}, loop_end{};  // of whole bars, in host ppq
@@ -87,7 +88,7 @@ public:
     bool playing() const noexcept;
     int64_t epoch() const noexcept;
     const Segment& segment() const noexcept;                // only if known()
-    const std::optional<Segment>& before() const noexcept;  // the epoch before the present one
+    const std::optional<Segment>& before() const noexcept;  // the law before the present one
 
     // Empty where bridge/transport.py raises: nothing known, or the host stands still.
     std::optional<Bar> bar_at(int64_t position) const noexcept;
@@ -109,7 +110,8 @@ private:
     std::optional<Segment> present_, before_;
 };
 
-// From each block's host data to the snapshots that must be sent: on change, else every 100 ms.
+// From each block's host data to the snapshots that must be sent: on change, else every 100 ms; bridge/epochs.py in C++.
+// A tempo that moves by at most 1/16 of itself within 1/8 s glides, and bends the epoch; offline nothing does.
 class EpochTracker {
 public:
     explicit EpochTracker(double sample_rate, int64_t first_epoch = 1) noexcept;
@@ -130,10 +132,17 @@ public:
     const Timeline& timeline() const noexcept;
 
 private:
+    struct Glide {  // where the tempo is measured from, and what it was there
+        int64_t position{};
+        Wide bpm;
+    };
+
     bool due(const Snapshot& snapshot) const noexcept;
+    bool glides(const Snapshot& snapshot) noexcept;
 
     double sample_rate_;
     Timeline timeline_;
+    std::optional<Glide> glide_;
     int64_t epoch_;
     Change change_{Change::first};
     std::optional<Snapshot> sent_;

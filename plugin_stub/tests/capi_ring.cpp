@@ -66,6 +66,10 @@ EXPORTED int32_t attacca_ring_cut(void* ring, int64_t position, int32_t generati
     return ring_of(ring).cut(position, generation);
 }
 
+EXPORTED int32_t attacca_ring_move_cut(void* ring, int64_t instead_of, int64_t position, int32_t generation) {
+    return ring_of(ring).move_cut(instead_of, position, generation);
+}
+
 EXPORTED int64_t attacca_ring_read_end(void* ring) { return ring_of(ring).read_end(); }
 
 EXPORTED int64_t attacca_ring_committed_until(void* ring, int64_t position, int64_t limit) {

@@ -60,6 +60,13 @@ class Twins:
     def host_does(self, action: Any) -> None:
         self.host.act(action)
 
+    def glide(self, share: float, every: int, blocks: int) -> None:
+        """A tempo that moves by this share of itself before each of so many blocks."""
+        for _ in range(blocks):
+            bpm = min(max(float(self.host.bpm) * (1.0 + share), 20.0), 1000.0)
+            self.host.act(Tempo(bpm=Fraction(round(1000 * bpm), 1000)))
+            self.block(every)
+
     def parameter(self, name: str, fraction: float) -> None:
         row = ROWS[name]
         value = row.minimum + fraction * (row.maximum - row.minimum)
@@ -113,6 +120,12 @@ class Twins:
         assert self.native.write(position, samples, committed=committed, generation=generation) == kept
         if committed and (self.reference.network.first_committed or (0, 0))[0] != generation:
             self._notes.append((FIRST, {"generation": generation, "position": position}))
+
+    def on_launch(self, offset: int, count: int) -> None:
+        """The engine begins the take about where it is to enter."""
+        record = self.reference.takes.current
+        if record is not None and record.launch is not None:
+            self.chunk(0, record.launch.position + offset - self.position, count, True)
 
     def block(self, count: int) -> None:
         self._tell()
@@ -199,8 +212,11 @@ def drawn(chance: np.random.Generator, count: int) -> list[tuple[Any, ...]]:
             ("restore", pick("trigger", "quantum"), pick(0.0, 0.125, 1.0)),
             ("chunk", pick(0, 1, 2), ahead, int(chance.integers(1, 4000)), pick(True, False)),
         )
+        glide = ("glide", pick(-0.004, 0.003, 0.006), pick(64, 64, 300, 512), int(chance.integers(1, 30)))
+        begun = ("on_launch", int(chance.integers(-60, 60)), 3000)
         music = pick(("midi", int(chance.integers(0, 2048)), pick(note, note, note, control)), ("feed", 0.2, False))
         script += [("block", pick(int(chance.integers(0, 2049)), 64, 441, 512, 1))]
         script += [("feed", float(chance.random() / 5), bool(chance.random() < 0.3))] * (chance.random() < 0.7)
         script += [music] * (chance.random() < 0.3) + [disturbance] * (chance.random() < 0.2)
+        script += [begun] * (chance.random() < 0.1) + [glide] * (chance.random() < 0.05)
     return script

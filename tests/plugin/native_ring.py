@@ -24,6 +24,7 @@ _SIGNATURES = {
     "attacca_ring_write": (c_int64, c_void_p, c_int64, c_void_p, c_int64, c_int32, c_int32),
     "attacca_ring_read": (None, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
     "attacca_ring_cut": (c_int32, c_void_p, c_int64, c_int32),
+    "attacca_ring_move_cut": (c_int32, c_void_p, c_int64, c_int64, c_int32),
     "attacca_ring_read_end": (c_int64, c_void_p),
     "attacca_ring_committed_until": (c_int64, c_void_p, c_int64, c_int64),
     "attacca_ring_lookahead": (c_int64, c_void_p),
@@ -95,6 +96,9 @@ class NativeRing:
 
     def cut(self, position: int, generation: int) -> bool:
         return bool(self.library.attacca_ring_cut(self.handle, position, generation))
+
+    def move_cut(self, instead_of: int, position: int, generation: int) -> bool:
+        return bool(self.library.attacca_ring_move_cut(self.handle, instead_of, position, generation))
 
     def committed_until(self, position: int, limit: int) -> int:
         return int(self.library.attacca_ring_committed_until(self.handle, position, limit))

@@ -21,6 +21,7 @@ CHANGES = (
     Change.TEMPO,
     Change.METER,
     Change.RENUMBERED,
+    Change.BEND,
 )  # as plugin_stub/core/timeline.hpp numbers them
 
 

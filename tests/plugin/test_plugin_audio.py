@@ -47,6 +47,8 @@ steps = st.one_of(
     st.tuples(st.just("parameter"), st.sampled_from(TURNED), st.sampled_from((0.0, 0.3, 0.5, 0.62, 1.0))),
     st.tuples(st.just("restore"), st.sampled_from(("trigger", "mode")), st.sampled_from((0.0, 1.0))),
     st.tuples(st.just("host_does"), actions),
+    st.tuples(st.just("glide"), st.sampled_from((-0.02, -0.004, 0.003, 0.01)), sizes, st.integers(1, 12)),
+    st.tuples(st.just("on_launch"), st.integers(-200, 200), st.integers(1, 4000)),
     st.tuples(st.just("session"), st.booleans()),
     st.tuples(st.just("end"), st.integers(0, 1), st.integers(0, 1), aheads),
     st.tuples(st.just("engine_take"), st.integers(0, 1), st.integers(0, 1), aheads),
@@ -99,6 +101,15 @@ SCENES = {
     "a tempo change while a take waits for its end": [
         *ON_BARS, *SOUNDS, UP, ("block", 500), ("host_does", Tempo(bpm=Fraction(97))), *[("block", 1500)] * 12,
     ],
+    "a glide under a take that sounds": [
+        *ON_BARS, *SOUNDS, *[("glide", 0.005, 200, 4), ("feed", 0.3, False)] * 6, UP, ("glide", 0.005, 200, 6),
+        ("feed", 0.3, False), *[("block", 500)] * 8,
+    ],
+    "a glide under a take that the engine begins meanwhile": [
+        *ON_BARS, DOWN, ("glide", -0.005, 200, 6), ("on_launch", -12, 4000), ("glide", -0.005, 200, 4),
+        ("block", 500), ("feed", 0.3, False), *[("block", 500)] * 8,
+    ],
+    "a glide while nothing comes": [*SOUNDS, ("glide", 0.004, 200, 60), *[("block", 1500)] * 6],
     "an armed take moves with a seek": [
         *ON_BARS, DOWN, ("block", 500), ("host_does", Seek(ppq=Fraction(801, 100))), ("block", 500),
         ("feed", 1.0, False), *[("block", 500)] * 10,

@@ -58,6 +58,18 @@ class Pair:
         else:
             assert self.native.cut(position, generation)
 
+    def move(self, instead_of: int, ahead: int, generation: int) -> None:
+        """One of the cuts that are to come, or none that is there."""
+        read_end = self.reference.read_end
+        coming = [cut.position for cut in self.reference._cuts if cut.position >= read_end]
+        there = coming[instead_of] if instead_of < len(coming) else read_end + instead_of
+        try:
+            self.reference.cut(read_end + ahead, generation, instead_of=there)
+        except ValueError:
+            assert not self.native.move_cut(there, read_end + ahead, generation)
+        else:
+            assert self.native.move_cut(there, read_end + ahead, generation)
+
     def until(self, ahead: int, limit: int) -> None:
         position = self.reference.read_end + ahead
         expected = self.reference.committed_until(position, position + limit)
@@ -84,6 +96,7 @@ steps = st.one_of(
     writes,
     st.tuples(st.just("read"), st.integers(0, 9), st.one_of(st.integers(0, 9), st.integers(60, 300))),
     st.tuples(st.just("cut"), st.integers(0, 150), generations),
+    st.tuples(st.just("move"), st.integers(0, 9), st.integers(0, 150), generations),
     st.tuples(st.just("until"), st.integers(0, 50), st.integers(0, 300)),
     st.tuples(st.just("look_ahead")),
 )
@@ -94,6 +107,10 @@ FILLED = [
     ("cut", 30, 2),
     ("look_ahead",),
     ("read", 0, 70),
+]
+MOVED = [
+    *[("cut", 0, 1), ("cut", 40, 2), ("move", 1, 50, 2), ("move", 1, 60, 2), ("write", 30, 60, True, 2)],
+    *[("move", 1, 44, 2), ("look_ahead",), ("read", 0, 90)],
 ]
 CROWDED = [step for at in range(30) for step in (("cut", at, at % 3), ("write", at, 9, at % 2 == 0, at % 3))]
 
@@ -106,6 +123,7 @@ CROWDED = [step for at in range(30) for step in (("cut", at, at % 3), ("write", 
     script=st.lists(steps, max_size=50),
 )
 @example(capacity=100, channels=2, start=0, script=FILLED)
+@example(capacity=100, channels=2, start=0, script=MOVED)
 @example(
     capacity=23, channels=1, start=0, script=[*CROWDED, *[("read", 0, 5), ("look_ahead",), ("until", 0, 40)] * 9]
 )

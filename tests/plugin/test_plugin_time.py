@@ -276,7 +276,7 @@ def test_a_tempo_ramp_is_followed_block_by_block(library: ctypes.CDLL) -> None:
         time = NativeTime(library, 48000)
         for block in range(400):
             row = time.block(host.position, host.told())
-            assert row[0] == (Change.TEMPO if block else Change.FIRST)
+            assert row[0] == (Change.BEND if block else Change.FIRST)
             off = abs(float(Fraction(row[7]) - host.ppq))
             assert off <= (1 / ticks if ticks else 1e-9)
             host.advance(512)
