@@ -44,27 +44,28 @@ def codec_config() -> EncodecConfig:
     )
 
 
+def decoder_sizes(channels: int) -> dict[str, int]:
+    """Head size 64 as published, everything else small."""
+    sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "ffn_dim": 256}
+    books = {"num_codebooks": 4 * channels, "audio_channels": channels}
+    return sizes | books | {"vocab_size": CODES, "pad_token_id": CODES, "bos_token_id": CODES}
+
+
+def begins_with_mask(model: Any) -> Any:
+    """`generate` begins and pads with the token that no code is."""
+    for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id"):
+        setattr(model.generation_config, name, CODES)
+    return model
+
+
 def make_musicgen(
     *, channels: int = 1, seed: int = 0, text: T5Config | None = None, **decoder: Any
 ) -> MusicgenForConditionalGeneration:
-    """A model whose every part moves its logits: head size 64 as published, everything else small."""
-    sizes = {
-        "vocab_size": CODES,
-        "hidden_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "ffn_dim": 256,
-    }
-    sizes |= {
-        "num_codebooks": 4 * channels,
-        "audio_channels": channels,
-        "pad_token_id": CODES,
-        "bos_token_id": CODES,
-    }
+    """A model whose every part moves its logits."""
     config = MusicgenConfig(
         text_encoder=text or text_config(),
         audio_encoder=codec_config(),
-        decoder=MusicgenDecoderConfig(**(sizes | decoder)),
+        decoder=MusicgenDecoderConfig(**(decoder_sizes(channels) | decoder)),
     )
     torch.manual_seed(seed)  # of the codec's weights
     model = MusicgenForConditionalGeneration(config).eval()
@@ -74,31 +75,15 @@ def make_musicgen(
     generator = torch.Generator().manual_seed(seed + 3)
     for layer in model.audio_encoder.quantizer.layers:  # zeros as transformers makes them
         layer.codebook.embed.copy_(0.05 * torch.randn(layer.codebook.embed.shape, generator=generator))
-    model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
-    model.generation_config.pad_token_id = config.decoder.pad_token_id
-    model.generation_config.bos_token_id = config.decoder.bos_token_id
-    return model
+    return begins_with_mask(model)
 
 
 def make_melody(*, channels: int = 1, seed: int = 0, chroma_length: int = 11) -> Any:
     """A melody model of the same sizes; chroma rows are few, so that the prefix is longer than one prefill."""
-    sizes = {
-        "vocab_size": CODES,
-        "hidden_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "ffn_dim": 256,
-    }
-    sizes |= {
-        "num_codebooks": 4 * channels,
-        "audio_channels": channels,
-        "pad_token_id": CODES,
-        "bos_token_id": CODES,
-    }
     config = MusicgenMelodyConfig(
         text_encoder=text_config(),
         audio_encoder=codec_config(),
-        decoder=MusicgenMelodyDecoderConfig(**sizes),
+        decoder=MusicgenMelodyDecoderConfig(**decoder_sizes(channels)),
         chroma_length=chroma_length,
     )
     torch.manual_seed(seed)
@@ -107,10 +92,7 @@ def make_melody(*, channels: int = 1, seed: int = 0, chroma_length: int = 11) ->
         (model.decoder, model.text_encoder, model.enc_to_dec_proj, model.audio_enc_to_dec_proj)
     ):
         scatter(part, seed + i)
-    model.generation_config.decoder_start_token_id = config.decoder.bos_token_id
-    model.generation_config.pad_token_id = config.decoder.pad_token_id
-    model.generation_config.bos_token_id = config.decoder.bos_token_id
-    return model
+    return begins_with_mask(model)
 
 
 @torch.no_grad()
