@@ -193,8 +193,7 @@ class Take:
         """
         state = self._state
         changed = self._timeline.frame_at(head if from_position is None else from_position)
-        if epoch is not None:
-            state.epoch = epoch
+        state.epoch = state.epoch if epoch is None else epoch
         if epoch is not None or bent:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
         if epoch is not None and from_position is not None and state.committed_end is not None:
