@@ -219,8 +219,10 @@ class PatternDecoder:
         fetched: dict[int, npt.NDArray[np.float32]],
     ) -> None:
         rows, conditions, slot = self._next(schedule, source, sampling, fetched)
-        level = rows.row_of_level
-        self._lane.run(rows.stack, rows.level, rows.timestep, conditions, slot=slot, row_of_level=level)
+        # Rows that idle come last, and are seen by none: as a schedule begins most of them do.
+        used = 1 + int(np.count_nonzero(rows.target >= 0))
+        stack, level, timestep = rows.stack[:used], rows.level[:used], rows.timestep[:used]
+        self._lane.run(stack, level, timestep, conditions[:used], slot=slot, row_of_level=rows.row_of_level)
         self._take(schedule, rows)
 
     def open_step(

@@ -117,10 +117,17 @@ class Planner:
         """The generator's."""
         return self._generator.frontier
 
-    def frames_for(self, position: int) -> int:
-        """A short chunk that begins at a host position needs the frames below this."""
-        needed = self.chunker.last_frame_for(position) + self._config.first_chunk_frames
-        return max(needed, self.chunker.next_frame + 1) if self.chunker.running else needed
+    def target(self, entry: int, *, short: bool, left_s: float | None) -> int:
+        """The next chunk needs the frames below this; a short one begins at the host position `entry`.
+
+        `left_s`: until what was sent ends. None: the host waits, and no size hangs on how fast this machine is.
+        """
+        chunker, config, costs = self.chunker, self._config, self._costs
+        if not short:
+            return chunker.next_frame + (config.chunk_frames if left_s is None else costs.chunk_frames(left_s))
+        frames = config.first_chunk_frames if left_s is None else costs.first_chunk_frames()
+        needed = chunker.last_frame_for(entry) + frames
+        return max(needed, chunker.next_frame + 1) if chunker.running else needed
 
     def tokens(self, target: int, sampling: Sampling) -> bool:
         """Run steps towards frame `target`; True if it is reached and there is time left to decode."""

@@ -8,6 +8,8 @@ from .company import Company
 from .lookahead import LookAheadConfig
 
 _SMOOTHING = 0.1
+_QUICK_STEPS = 0.4  # of a frame's duration
+_BESIDE_STEPS = 1.5  # a chunk's time over that of its steps: codec, listening, what else the thread does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,17 @@ class Costs:
     def steps_per_slice(self) -> int:
         """Decoder steps that fit into a slice."""
         return self._fitting(self.step_s)
+
+    def first_chunk_frames(self) -> int:
+        """Frames of a take's first chunk: half as many where steps are quick: the next is there in time."""
+        frames = self._config.first_chunk_frames
+        return max(1, frames // 2) if 0.0 < self.step_s <= _QUICK_STEPS * self.frame_s else frames
+
+    def chunk_frames(self, left_s: float) -> int:
+        """Frames of the next chunk, `left_s` before it is due: a short one if a full one would come too late."""
+        frames = self._config.chunk_frames
+        in_time = frames * self.step_s * _BESIDE_STEPS <= left_s
+        return frames if in_time else min(frames, self._config.first_chunk_frames)
 
     def listen_frames_per_slice(self) -> int:
         """Frames to listen to that fit into a slice; at least as many as are heard at a time."""

@@ -250,10 +250,8 @@ class Take:
             entry = (
                 self._chunker.position if state.committed_end is not None else max(entry, self._chunker.position)
             )
-        if state.short_next:
-            target = planner.frames_for(entry)
-        else:
-            target = self._chunker.next_frame + self._config.chunk_frames
+        left_s = self.slack_s(head) if self._look_ahead.realtime else None
+        target = planner.target(entry, short=state.short_next, left_s=left_s)
         if not planner.tokens(target, state.sampling):
             return None
         if state.committed_end is None and not planner.warm(entry):

@@ -1,0 +1,154 @@
+"""What keeps the path fast, by ratios and counts alone: nothing here hangs on how fast or how busy a machine is."""
+
+from __future__ import annotations
+
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from decoder_fixtures import SAMPLING, Source, listening, tiny_runtime
+from phase_reference import PhaseReference
+from stream_fakes import Host, request
+
+from attacca.engine.decoder import PatternDecoder
+from attacca.engine.phase import StreamingPhase, noise_spectra
+from attacca.engine.runtime import StepLane, StepRuntime
+from attacca.engine.schedule import Schedule
+from attacca.engine.spectral import SpectralConfig
+from attacca.engine.stream import Costs, StreamConfig
+
+FRAME_S = 0.02
+STEPS = 24  # of a steady loop, and of no more than a block of the cache, so that nothing is moved within
+BLOCKS_A_STEP = 2  # Python objects that a step may leave behind: conditions asked for ahead, timesteps kept
+CACHE_SHARE = 0.5  # of the cache's size, all that a step may hold at its height
+
+
+def cpu_s(call: Callable[[], object], times: int = 5) -> float:
+    """Least CPU time of several calls."""
+    spent = []
+    for _ in range(times):
+        began = time.process_time()
+        call()
+        spent.append(time.process_time() - began)
+    return min(spent)
+
+
+@pytest.fixture(scope="module")
+def runtime() -> StepRuntime:
+    return tiny_runtime()
+
+
+@pytest.fixture
+def steady(runtime: StepRuntime) -> PatternDecoder:
+    """A decoder in the middle of a take: its window full, its rows bound, its block of the cache just begun."""
+    decoder = listening(runtime, 2 * runtime.shape.window)
+    decoder.plan(decoder.frontier + 40, Source(), SAMPLING)
+    cache = decoder._cache
+    while cache.room(cache.count) < cache.config.block - 2:
+        decoder.plan(decoder.frontier + 100, Source(), SAMPLING, max_steps=1)
+    return decoder
+
+
+def test_phases_of_a_call_take_a_part_of_the_reference_s_time() -> None:
+    config = SpectralConfig(hop_samples=960, sub_hop_samples=480, window_samples=3072, group_bins=8)
+    levels = np.random.default_rng(0).normal(-4.0, 2.0, (16, config.num_bins)).astype(np.float32)
+    noise = noise_spectra(config)
+    fast, slow = StreamingPhase(config, noise), PhaseReference(config, noise)
+    whole = cpu_s(lambda: fast.push(levels))
+    assert 4.0 * whole < cpu_s(lambda: [slow.push(level) for level in levels], times=2)
+
+
+def test_a_steady_step_leaves_nothing_behind(steady: PatternDecoder) -> None:
+    """No object is kept that the next step does not let go of, and no array is as large as the cache."""
+    source = Source()
+    until = steady.frontier + 1000
+    steady.plan(until, source, SAMPLING, max_steps=STEPS // 2)
+    tracemalloc.start()
+    before = sys.getallocatedblocks()
+    steady.plan(until, source, SAMPLING, max_steps=STEPS)
+    kept = sys.getallocatedblocks() - before
+    height = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept <= STEPS * BLOCKS_A_STEP
+    assert height < CACHE_SHARE * steady._cache.live.nbytes
+
+
+def test_a_steady_step_copies_no_cache_and_binds_nothing_anew(
+    steady: PatternDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = steady._lane
+    where = steady._cache.live.ctypes.data
+    bound: list[int] = []
+    bind = StepLane._bind
+
+    def counted(self: StepLane, count: int) -> object:
+        bound.append(count)
+        return bind(self, count)
+
+    monkeypatch.setattr(StepLane, "_bind", counted)
+    steady.plan(steady.frontier + 1000, Source(), SAMPLING, max_steps=STEPS)
+    assert not bound
+    assert steady._cache.live.ctypes.data == where
+    for (_, value), tensor in zip(lane.cache_values, steady._cache.live, strict=True):
+        assert value.data_ptr() == tensor.ctypes.data  # the graph's cache is the cache, as input and as output
+
+
+def test_rows_that_idle_are_not_computed_and_change_nothing(
+    runtime: StepRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    run = StepLane.run
+
+    def counted(self: StepLane, stack: np.ndarray, *args: object, **kwargs: object) -> None:
+        rows.append(len(stack))
+        run(self, stack, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StepLane, "run", counted)
+    decoder = listening(runtime, 20)
+    rows.clear()
+    decoder.plan(30, Source(), SAMPLING)
+    full = runtime.shape.num_codebooks + 1
+    assert rows[0] == 2 and max(rows) == full and rows[-1] == full
+
+    def whole(self: PatternDecoder, schedule: Schedule, *rest: object) -> None:
+        step, conditions, slot = self._next(schedule, *rest)  # type: ignore[arg-type]
+        self._lane.run(step.stack, step.level, step.timestep, conditions, slot=slot, row_of_level=step.row_of_level)
+        self._take(schedule, step)
+
+    monkeypatch.setattr(PatternDecoder, "_step", whole)
+    other = listening(runtime, 20)
+    other.plan(30, Source(), SAMPLING)
+    np.testing.assert_array_equal(other.read(0, 30), decoder.read(0, 30))
+
+
+def test_a_first_chunk_is_short_where_steps_are_quick_and_the_next_is_there_before_it_ends() -> None:
+    config = StreamConfig()
+    costs = Costs(FRAME_S, config)
+    assert costs.first_chunk_frames() == config.first_chunk_frames  # unknown: no promise
+    assert costs.chunk_frames(0.0) == config.chunk_frames
+    for share in np.linspace(0.02, 0.95, 40):
+        costs.step_s = share * FRAME_S
+        left_s, sent = 0.0, costs.first_chunk_frames()
+        for _ in range(8):
+            left_s += sent * FRAME_S
+            sent = costs.chunk_frames(left_s)
+            spent = sent * costs.step_s * 1.2
+            assert spent <= left_s or share > 0.8
+            left_s -= spent
+        assert sent == config.chunk_frames or share > 0.5
+
+
+def test_no_size_hangs_on_the_machine_while_the_host_waits() -> None:
+    """Offline, a slow machine's chunks are a quick one's."""
+    cut = []
+    for step_s in (0.0, 0.001, 0.5):
+        host = Host(32000, first_chunk_frames=4, chunk_frames=8)
+        host.engine._costs.step_s = step_s
+        host.play(32000)
+        host.engine.start(1, request(host.head))
+        host.play(32000)
+        cut.append([(chunk.position, chunk.samples) for chunk in host.chunks()])
+    assert len(cut[0]) > 3 and cut[0] == cut[1] == cut[2]
