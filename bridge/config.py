@@ -73,6 +73,11 @@ class Settings:
     osc_port: int = _setting(9125, "UDP port of OSC control; 0 is none.", low=0, high=65535)
     midi_port: str | None = _setting(None, "MIDI input to open, by a part of its name; needs the [live] extra.")
     allow_remote: bool = _setting(False, "Let other machines connect: nothing is encrypted.")
+    priority: str = _setting(
+        "normal", "How urgently music is made beside other programs.", choices=("normal", "high", "realtime")
+    )
+    cores: str | None = _setting(None, "Cores that music is made on, as in 2,3; any if not set.")
+    lock_memory: bool = _setting(False, "Keep the engine's memory from being swapped out.")
     log_level: str = _setting("info", "How much is logged.", choices=("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:

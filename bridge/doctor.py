@@ -78,6 +78,7 @@ def examine(effective: Effective) -> list[Finding]:
         check_providers,
         lambda: check_bundle(settings.model),
         lambda: check_cpu(settings.threads),
+        check_placement,
         lambda: check_ports(
             [
                 ("engine", socket.SOCK_STREAM, *_host_port(settings.address)),
@@ -186,6 +187,19 @@ def check_cpu(threads: int) -> list[Finding]:
     elif load > cores:
         verdict, remedy = Verdict.WARN, "other programs are busy; close them before playing"
     return [Finding(area="machine", name="CPU", verdict=verdict, found=found, remedy=remedy)]
+
+
+def check_placement() -> list[Finding]:
+    """What the system lets the decode thread ask for; nothing of it is needed."""
+    from attacca.bridge.placement import allowed
+
+    findings = []
+    for outcome in allowed():
+        verdict = Verdict.OK if outcome.done else Verdict.LACK
+        remedy = "" if outcome.done else "only to play beside busy programs: nice, rtprio, memlock in limits.conf"
+        found = "can be asked for" if outcome.done else outcome.found
+        findings.append(Finding(area="machine", name=outcome.what, verdict=verdict, found=found, remedy=remedy))
+    return findings
 
 
 def check_ports(ports: Sequence[tuple[str, int, str, int]]) -> list[Finding]:

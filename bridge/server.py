@@ -22,6 +22,7 @@ from attacca.engine.service import Engine
 from .endpoints import DEFAULT_ADDRESS, DEFAULT_PUBLISH, EndpointConfig, Endpoints
 from .midi import open_port
 from .osc import OscPort
+from .placement import Placement, place
 from .protocol import Welcome
 from .queues import Inbox, Outside
 from .teller import Teller, takes_text
@@ -55,6 +56,7 @@ class Server:
         osc_port: int | None = None,
         midi_port: str | None = None,
         initial: Mapping[str, float] | None = None,
+        placement: Placement | None = None,
         make_engine: Callable[[], Engine] | None = None,
     ) -> None:
         config = config or EndpointConfig()
@@ -79,8 +81,9 @@ class Server:
         self.worker = Worker(make_engine, self._inbox, self.endpoints, initial=initial, teller=self._teller)
         self._midi = None if midi_port is None else open_port(midi_port, self._from_port)
         self._io = threading.Thread(target=self._guard, args=(self.endpoints.run,), name="attacca-io", daemon=True)
+        self._placement = placement or Placement()
         self._decode = threading.Thread(
-            target=self._guard, args=(self.worker.run,), name="attacca-decode", daemon=True
+            target=self._guard, args=(self._run_worker,), name="attacca-decode", daemon=True
         )
         self.ready = Ready(
             address=self.endpoints.address,
@@ -126,6 +129,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _run_worker(self, stop: threading.Event) -> None:
+        """Decode thread."""
+        for outcome in place(self._placement):
+            _log.log(logging.INFO if outcome.done else logging.WARNING, "%s: %s", outcome.what, outcome.found)
+        self.worker.run(stop)
+
     def _guard(self, body: Callable[[threading.Event], None]) -> None:
         try:
             body(self._stop)
@@ -158,18 +167,26 @@ def serve(
     allow_remote: bool = False,
     max_sessions: int = 8,
     initial: Mapping[str, float] | None = None,
+    placement: Placement | None = None,
     ready: Callable[[Ready], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Counter[str]:
     """Serves until `stop`, SIGINT or SIGTERM; returns what was counted. Main thread, or with a `stop`.
 
     `model` is a loaded bundle or a fake. Ports 0 or `*` are chosen and told to `ready`. `initial` sets parameters
-    (bridge/params.py) that every session begins with. BindError names an address that cannot be bound; addresses
-    that other machines reach need `allow_remote`. RuntimeError if the engine fails again and again.
+    (bridge/params.py) that every session begins with; `placement` is asked for the decode thread. BindError names
+    an address that cannot be bound; addresses that other machines reach need `allow_remote`. RuntimeError if the
+    engine fails again and again.
     """
     config = EndpointConfig(address=address, publish=publish, allow_remote=allow_remote, max_sessions=max_sessions)
     server = Server(
-        model, config=config, osc_host=osc_host, osc_port=osc_port, midi_port=midi_port, initial=initial
+        model,
+        config=config,
+        osc_host=osc_host,
+        osc_port=osc_port,
+        midi_port=midi_port,
+        initial=initial,
+        placement=placement,
     )
     stop = stop or threading.Event()
     with _signals(stop), server:

@@ -12,9 +12,10 @@ import os
 import sys
 from importlib.metadata import version
 
-from attacca.bridge.config import Settings
+from attacca.bridge.config import ConfigError, Settings
 from attacca.bridge.loading import load_model, sampling_of
 from attacca.bridge.params import BY_NAME
+from attacca.bridge.placement import Placement, parse_cores
 from attacca.bridge.server import Ready, serve
 from attacca.bridge.tables import print_rows
 
@@ -38,10 +39,20 @@ def run(settings: Settings) -> None:
         midi_port=settings.midi_port,
         allow_remote=settings.allow_remote,
         initial=initial_parameters(settings),
+        placement=placement_of(settings),
         ready=lambda ready: announce(ready, settings),
     )
     told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
     print(f"attacca: stopped ({told or 'nothing was counted'})", file=sys.stderr)
+
+
+def placement_of(settings: Settings) -> Placement:
+    """How the decode thread is to be placed. ConfigError if `cores` is no list of numbers."""
+    try:
+        cores = parse_cores(settings.cores or "")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Placement(priority=settings.priority, cores=cores, lock_memory=settings.lock_memory)
 
 
 def initial_parameters(settings: Settings) -> dict[str, float]:

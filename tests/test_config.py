@@ -52,6 +52,9 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "osc_port": 3,
         "midi_port": "keys",
         "allow_remote": True,
+        "priority": "high",
+        "cores": "2,3",
+        "lock_memory": True,
         "log_level": "error",
     }
     assert set(other) == set(config.ROWS)
