@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from .beat_tracking import BeatConfig, BeatEstimator, BeatGrid
+from .beat_tracking import BeatConfig, BeatEstimator, Grid
 from .stretch import MicroStretch, Samples, StretchConfig
 
 _BLOCK_S = 0.02
@@ -89,7 +89,7 @@ class BeatLock:
         self,
         rate: int,
         channels: int,
-        grid: BeatGrid,
+        grid: Grid,
         start_position: float,
         *,
         config: LockConfig | None = None,
@@ -103,8 +103,9 @@ class BeatLock:
         )
         self._grid, self._start = grid, start_position
         self._block = max(1, round(_BLOCK_S * rate))
-        self._period = grid.period_at(start_position)
-        self._beats = BeatEstimator(rate, self._period, grid.beat_at(start_position), beat_config)
+        point = grid.at(start_position)
+        self._period = point.period
+        self._beats = BeatEstimator(rate, point.period, point.beat, beat_config)
         self._origin = 0  # input position at which the estimator began
         self._state = _State()
 
@@ -139,8 +140,9 @@ class BeatLock:
     def realigned(self) -> None:
         """The audio from here on is a new beginning, in phase with the grid where it will be heard."""
         state, at = self._state, self.wanted_position
-        self._period = self._grid.period_at(at)
-        self._beats.reset(self._period, self._grid.beat_at(at))
+        point = self._grid.at(at)
+        self._period = point.period
+        self._beats.reset(point.period, point.beat)
         self._origin = self.stretch.input_position
         state.realign, state.correcting, state.error, state.ratio = False, False, 0.0, 1.0
         state.heard, state.near, state.within = None, float(self._origin), float(self._origin)
@@ -161,12 +163,11 @@ class BeatLock:
     def report(self) -> BeatReport:
         """As of the last block."""
         state, estimate = self._state, self._beats.estimate
-        ms_per_beat = 1000.0 * self._period / self.rate
-        heard = self.stretch.input_position
-        drift = self._grid.beat_at(self._start + heard) - self._beat_at(heard)
+        error_ms = 1000.0 * state.error * self._period / self.rate
+        corrected = self.stretch.input_position - self.stretch.wanted_position
         return BeatReport(
-            drift_ms=drift * ms_per_beat,
-            error_ms=state.error * ms_per_beat,
+            drift_ms=error_ms + 1000.0 * corrected / self.rate,
+            error_ms=error_ms,
             ratio=state.ratio,
             confidence=estimate.confidence,
             level=estimate.level,
@@ -191,9 +192,10 @@ class BeatLock:
         state, config, estimate = self._state, self.config, self._beats.estimate
         now = self.stretch.input_position
         out = self.wanted_position
-        period = self._grid.period_at(out)
+        point = self._grid.at(out)
+        period = point.period
         tempo = estimate.tempo * period / self._period
-        state.error = self._grid.beat_at(out) - self._beat_at(now)
+        state.error = point.nearest(point.beat - self._beat_at(now))
         error_ms = abs(state.error) * period / self.rate * 1000.0
         if estimate.known:
             state.heard = float(now)
@@ -201,7 +203,7 @@ class BeatLock:
             state.unknown += self._block
         if error_ms <= config.dead_zone_ms:
             state.near = float(now)
-        believed = state.heard is not None and now - state.heard <= config.hold_beats * period
+        believed = point.known and state.heard is not None and now - state.heard <= config.hold_beats * period
         if not believed or (error_ms < config.rest_ms and abs(tempo - 1.0) < config.rest_tempo):
             state.correcting = False
         elif estimate.known and error_ms > config.dead_zone_ms * (

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,28 @@ _PEAKS = np.array([1, 2, 3, 4, 6, 8, 12])  # harmonics of the beat
 _LATTICE = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # those that agree on every beat, half, third and quarter
 
 
+@dataclass(frozen=True, kw_only=True)
+class GridPoint:
+    """Where a position lies on the grid: `beat`s of `period` samples, as good as `bar` beats away (0: none)."""
+
+    beat: float
+    period: float
+    bar: float = 0.0
+    known: bool = True  # False: there is no grid at present
+
+    def nearest(self, beats: float) -> float:
+        """A difference of beats at this point, of all that are equal to it the smallest."""
+        return beats - self.bar * round(beats / self.bar) if self.bar else beats
+
+
+class Grid(Protocol):
+    """The host's beats, as a lock asks for them."""
+
+    def at(self, position: float) -> GridPoint:
+        """Of a position, in samples of the audio that is held to it. Never raises."""
+        ...
+
+
 class BeatGrid:
     """The host's beats as positions (float samples), evenly spaced before the first and after the last two."""
 
@@ -40,6 +62,10 @@ class BeatGrid:
         if self.positions.ndim != 1 or len(self.positions) < 2 or not np.all(np.diff(self.positions) > 0):
             raise ValueError("BeatGrid takes two or more rising positions")
         self.first_beat = first_beat
+
+    def at(self, position: float) -> GridPoint:
+        """As Grid's."""
+        return GridPoint(beat=self.beat_at(position), period=self.period_at(position))
 
     def _interval(self, position: float) -> int:
         last = len(self.positions) - 2

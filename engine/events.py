@@ -226,6 +226,9 @@ class Measures:
     bad_samples: int = 0  # NaN or infinite, zeroed
     errors: int = 0
     level_gain_db: float = 0.0  # of the last frame decoded: what holds the take to the level of what was played
+    drift_ms: float = 0.0  # of a take held to the beat: how late it is as generated, since it last began
+    beat_error_ms: float = 0.0  # how late it is heard
+    new_beginnings: int = 0  # at bar lines, where the drift was too much to be corrected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
+from .beat_lock import LockConfig
 from .leveller import LevelConfig
 from .manifest import HoldSection, Manifest
 
@@ -19,6 +20,7 @@ class Hold:
     """None: left as the model makes it."""
 
     level: LevelConfig | None = None  # the level of what was played (engine/leveller.py)
+    beat: LockConfig | None = None  # the host's beat (engine/beat_lock.py)
 
 
 def hold_of(model: object) -> Hold:
@@ -29,4 +31,6 @@ def hold_of(model: object) -> Hold:
     if not isinstance(manifest, Manifest):
         return Hold()
     stated = HoldSection() if manifest.hold is UNSET else manifest.hold
-    return Hold(level=LevelConfig() if stated.level else None)
+    told = any(name == "beat" for name, _ in manifest.conditioning.groups)
+    beat = not told if stated.beat is UNSET else stated.beat
+    return Hold(level=LevelConfig() if stated.level else None, beat=LockConfig() if beat else None)

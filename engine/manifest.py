@@ -124,6 +124,7 @@ class HoldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the engine holds takes to (engine/hold.py), so far as it is not as usual."""
 
     level: bool = True  # the level of what was played
+    beat: bool | msgspec.UnsetType = msgspec.UNSET  # the host's beat; if not stated, where the model is not told it
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,11 +7,13 @@ cut into slices; each chunk remembers what the codec was before it, so that it c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from .beat_hold import BeatHold
 from .chunker import Chunker
 from .company import Wish
 from .conditioning import ConditioningLayout, encode
@@ -52,6 +54,7 @@ class Chunk:
     pcm: Pcm  # [samples] of a mono codec, [samples, 2] of a stereo one
     codes: Codes
     first_frame: int
+    begins: Fraction  # host position at which the first frame's first sample is heard
     before: Any
     sent: bool = False  # as a plan
 
@@ -67,6 +70,9 @@ class TakeMeters:
     late_chunks: int = 0
     control_latency_samples: int = 0
     level_gain_db: float = 0.0  # of the last frame decoded
+    drift_ms: float = 0.0  # late, of the last audio as generated; since it last began
+    beat_error_ms: float = 0.0  # what the beat lock left of it
+    new_beginnings: int = 0
 
 
 class Planner:
@@ -85,10 +91,13 @@ class Planner:
         costs: Costs,
         clock: Callable[[], float],
         leveller: Leveller | None = None,
+        beat: BeatHold | None = None,
     ) -> None:
         self.context_end = generator.frontier
-        self.timeline = timeline
-        self.chunker = Chunker(codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller)
+        self._beat = None if request.mode is TakeMode.VAMP else beat  # a vamp walks on the grid beat by beat
+        self.chunker = Chunker(
+            codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller, beat=self._beat
+        )
         self._counts_players = leveller is not None
         self.meters = TakeMeters()
         self.no_codes: Codes = np.zeros((0, codec.num_codebooks), np.uint16)
@@ -96,7 +105,6 @@ class Planner:
         self._generator = generator
         self._controller = controller
         self._layout = layout
-        self._source = ConditionRows(controller, timeline, layout)
         self._config = config
         self._costs = costs
         self._clock = clock
@@ -111,6 +119,15 @@ class Planner:
                 beats_per_bar=request.beats_per_bar,
                 variation=request.variation,
             )
+
+    @property
+    def timeline(self) -> Timeline:
+        """Where frames to come lie."""
+        return self.chunker.timeline
+
+    @property
+    def _source(self) -> ConditionRows:
+        return ConditionRows(self._controller, self.timeline, self._layout)
 
     @property
     def frontier(self) -> int:
@@ -170,11 +187,12 @@ class Planner:
         """Decode the known frames below `target`; None if none of it is heard."""
         chunker, began = self.chunker, self._clock()
         first, before = chunker.next_frame, chunker.snapshot()
+        begins = chunker.position_of_frame(first)
         codes, position, pcm = self._push(target)
         self._decoded(began, len(codes))
         if len(pcm) == 0:
             return None
-        return Chunk(position=position, pcm=pcm, codes=codes, first_frame=first, before=before)
+        return Chunk(position=position, pcm=pcm, codes=codes, first_frame=first, begins=begins, before=before)
 
     def _push(self, stop: int) -> tuple[Codes, int, Pcm]:
         """The chunker's next frames below `stop`: codes, host position of the first sample, samples."""
@@ -199,6 +217,25 @@ class Planner:
         if self._vamp is not None:
             self._vamp.rollback(frame)
 
+    def anew_at(self, position: int) -> int | None:
+        """The bar line from a host position on at which the take should begin anew; None if it need not."""
+        report = self.chunker.beat
+        if self._beat is None or report is None or not report.realign:
+            return None
+        return self._beat.next_bar(self.chunker.base, position)
+
+    def begin_anew(self, position: int) -> None:
+        """From a bar line on: what was played last is heard once more, and what follows it lies there."""
+        self.rollback(self.chunker.frame_at(position))
+        rest, phrase = 0, None if self._beat is None else self._beat.phrase
+        if phrase is not None:
+            self._generator.force(phrase.codes, self._source)
+            rest = phrase.rest_samples
+        line = self.timeline
+        sample = self._generator.frontier * line.hop_samples + rest
+        self._lie(replace(line, anchor_position=position, anchor_sample=sample))
+        self.meters.new_beginnings += 1
+
     def new_epoch(self, position: int) -> None:
         """Bars lie elsewhere from a host position on: a vamp records its phrase anew from the next bar line."""
         if self._vamp is not None and self._bar_line is not None:
@@ -217,10 +254,8 @@ class Planner:
             self._vamp.move(self.timeline, samples)
 
     def _lie(self, timeline: Timeline) -> None:
-        self.timeline = timeline
         if self._costs.company is not None:
             self._costs.company.forget(self._generator)
-        self._source = ConditionRows(self._controller, timeline, self._layout)
         self.chunker.move(timeline)
 
     def snapshot(self) -> object:
@@ -245,3 +280,6 @@ class Planner:
         self.meters.codec_s += self._clock() - began
         self.meters.decoded_frames += frames
         self.meters.level_gain_db = self.chunker.gain_db
+        beat = self.chunker.beat
+        if beat is not None:
+            self.meters.drift_ms, self.meters.beat_error_ms = beat.drift_ms, beat.error_ms

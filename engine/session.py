@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from .beat_hold import BeatHold
 from .events import (
     Controller,
     Event,
@@ -22,6 +23,7 @@ from .events import (
     Worked,
 )
 from .generator import Generator, Sampling
+from .hold import hold_of
 from .listener import Listener
 from .lookahead import LookAhead
 from .prompt_track import Told
@@ -72,6 +74,7 @@ class Session:
         self._control_latency = 0
         self._codec = model.codec
         self._layout = model.conditioning
+        self._hold_beat = hold_of(model).beat
         self._sample_rate = sample_rate
         self._channels = channels
         self._controller = controller
@@ -238,6 +241,9 @@ class Session:
             look_ahead_samples=0 if end is None else max(0, end - self._head(found.request)),
             target_samples=self.look_ahead.target_samples(found.chunk_samples),
             level_gain_db=meters.level_gain_db,
+            drift_ms=meters.drift_ms,
+            beat_error_ms=meters.beat_error_ms,
+            new_beginnings=meters.new_beginnings,
         )
 
     # --- listening ----------------------------------------------------------------------------------------------
@@ -312,6 +318,15 @@ class Session:
             channels=self._channels,
             clock=self._clock,
             leveller=self.listener.leveller(generator.frontier),
+            beat=self._beat_hold(timeline, generator),
+        )
+
+    def _beat_hold(self, timeline: Timeline, generator: Generator) -> BeatHold | None:
+        if self._hold_beat is None:
+            return None
+        channels = self._codec.audio_channels
+        return BeatHold(
+            self._hold_beat, controller=self._controller, timeline=timeline, generator=generator, channels=channels
         )
 
     def _context(self, request: TakeRequest) -> tuple[Timeline, Generator]:

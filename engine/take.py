@@ -13,6 +13,8 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
+from .anew import begin_if_due, joined
+from .beat_hold import BeatHold
 from .channels import spread
 from .conditioning import ConditioningLayout
 from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
@@ -46,6 +48,7 @@ class Take:
         channels: int,
         clock: Callable[[], float],
         leveller: Leveller | None = None,
+        beat: BeatHold | None = None,
     ) -> None:
         self.session = session
         self.request, self.generator = request, generator
@@ -60,6 +63,7 @@ class Take:
             costs=costs,
             clock=clock,
             leveller=leveller,
+            beat=beat,
         )
         self._chunker = self._planner.chunker
         self._look_ahead = look_ahead
@@ -71,14 +75,11 @@ class Take:
             planner=self._planner, look_ahead=look_ahead, costs=costs, host_rate=timeline.host_rate
         )
         self._skip = Skip(request=request, config=config, look_ahead=look_ahead)
+        self._host_rate = timeline.host_rate
         self._begun_s: float | None = None  # when work on the next chunk began
         self._state = TakeState(
             epoch=request.epoch, start=request.start_position, end=request.end_position, sampling=request.sampling
         )
-
-    @property
-    def _timeline(self) -> Timeline:
-        return self._planner.timeline
 
     @property
     def meters(self) -> TakeMeters:
@@ -103,11 +104,11 @@ class Take:
     @property
     def chunk_samples(self) -> int:
         """Host samples of a full chunk, rounded up."""
-        return ceil(self._config.chunk_frames * self._costs.frame_s * self._timeline.host_rate)
+        return ceil(self._config.chunk_frames * self._costs.frame_s * self._host_rate)
 
     def slack_s(self, head: int) -> float:
         """Seconds until the next sample is due, less what is still to be generated before it."""
-        state, rate = self._state, self._timeline.host_rate
+        state, rate = self._state, self._host_rate
         if state.committed_end is not None:
             return (state.committed_end - head) / rate
         missing = max(0, self._chunker.last_frame_for(state.start) - self._planner.frontier)
@@ -123,7 +124,7 @@ class Take:
         if state.planned is not None:
             unsent = self._config.emit_planned and not state.planned.sent
             return unsent or self._may_commit(state.planned, head)
-        ahead = self._config.armed_ahead_s * self._timeline.host_rate
+        ahead = self._config.armed_ahead_s * self._host_rate
         return state.committed_end is not None or state.start - head <= ahead
 
     def work(self, head: int) -> list[Event]:
@@ -192,12 +193,13 @@ class Take:
         without sound is armed again. `bent`: bars lie a little elsewhere, which nothing committed minds.
         """
         state = self._state
-        changed = self._timeline.frame_at(head if from_position is None else from_position)
+        changed_at = head if from_position is None else from_position
         state.epoch = state.epoch if epoch is None else epoch
         if epoch is not None or bent:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
         if epoch is not None and from_position is not None and state.committed_end is not None:
             self._rewind(from_position)
+        changed = self._chunker.frame_at(changed_at)
         if state.committed_end is None and (
             epoch is not None
             or self._remake.start_in_time(changed, self._chunker.last_frame_for(state.start), state.start - head)
@@ -215,7 +217,7 @@ class Take:
             self._planner.rollback(changed)
         else:
             changed = max(changed, self._remake.first_free_frame)
-        self.meters.control_latency_samples = max(0, ceil(self._timeline.position_of_frame(changed)) - head)
+        self.meters.control_latency_samples = max(0, ceil(self._chunker.position_of_frame(changed)) - head)
 
     def snapshot(self) -> object:
         """Everything that decides tokens and audio, for `restore` to continue from bit-exactly."""
@@ -245,28 +247,27 @@ class Take:
         state, planner = self._state, self._planner
         if self._begun_s is None:
             self._begun_s = self._clock()
-        entry = self._entry(head)
+        begin_if_due(state, planner)
+        entry = self._entry(head) if state.committed_end is None else state.committed_end
         if self._chunker.running:
-            entry = (
-                self._chunker.position if state.committed_end is not None else max(entry, self._chunker.position)
-            )
+            entry = max(entry, self._chunker.position)
         left_s = self.slack_s(head) if self._look_ahead.realtime else None
         target = planner.target(entry, short=state.short_next, left_s=left_s)
         if not planner.tokens(target, state.sampling):
             return None
-        if state.committed_end is None and not planner.warm(entry):
+        if (state.committed_end is None or not self._chunker.running) and not planner.warm(entry):
             return None
         chunk = planner.audio(target)
         if chunk is not None:
             if not state.short_next:  # the first also makes what is muted
                 self._look_ahead.chunk_took(self._clock() - self._begun_s)
             self._begun_s = None
-        return chunk
+        return None if chunk is None else joined(state, planner, chunk)
 
     def _arm(self, changed_frame: int | None) -> None:
         """Back to before the first sound; what was generated before a frame (None: at all) is kept."""
         self._chunker.stop()
-        self._state.planned = None
+        self._state.planned = self._state.anew_at = None
         self._state.short_next = True
         if changed_frame is not None:
             self._planner.rollback(changed_frame)
@@ -276,14 +277,14 @@ class Take:
 
         Goes back to before the last chunk that used no frame at or after the one holding the position.
         """
-        state, frame = self._state, self._timeline.frame_at(position)
+        state = self._state
         if position <= state.start:
             state.committed_end, state.history, state.announced = None, (), False
         elif state.committed_end is not None and position < state.committed_end:
-            index = max((i for i, chunk in enumerate(state.history) if chunk.first_frame <= frame), default=0)
+            index = state.index_at(position)
             self._chunker.restore(state.history[index].before)
             self._chunker.mute_until(position)
-            state.planned, state.history = None, state.history[:index]
+            state.planned, state.anew_at, state.history = None, None, state.history[:index]
             state.committed_end = self._chunker.position
             state.short_next = True
 
@@ -336,10 +337,9 @@ class Take:
 
     def _remember(self, chunk: Chunk, head: int) -> None:
         """Keep what a new epoch could still take back: nothing that was played."""
-        frame = self._timeline.frame_at(head)
-        history = (*self._state.history, replace(chunk, pcm=self._planner.no_pcm, codes=self._planner.no_codes))
-        first = max((i for i, kept in enumerate(history) if kept.first_frame <= frame), default=0)
-        self._state.history = history[first:]
+        bare = replace(chunk, pcm=self._planner.no_pcm, codes=self._planner.no_codes)
+        self._state.history = (*self._state.history, bare)
+        self._state.history = self._state.history[self._state.index_at(head) :]
 
     def _event(self, chunk: Chunk, position: int, pcm: Pcm, *, committed: bool) -> ChunkEvent:
         state = self._state
@@ -356,7 +356,7 @@ class Take:
             pcm=spread(pcm, self._channels),
             codes=chunk.codes,
             first_frame=chunk.first_frame,
-            start_position_of_first_frame=float(self._timeline.position_of_frame(chunk.first_frame)),
+            start_position_of_first_frame=float(chunk.begins),
             committed=committed,
             last=last,
         )
@@ -384,6 +384,7 @@ class Take:
             pcm=self._planner.no_pcm,
             codes=self._planner.no_codes,
             first_frame=frame,
+            begins=self._chunker.position_of_frame(frame),
             before=None,
         )
 

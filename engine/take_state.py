@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .events import Event, TakeRequest, TakeStarted
+from .events import Event, Pcm, TakeRequest, TakeStarted
 from .generator import Sampling
 from .planner import Chunk
 
@@ -25,6 +25,12 @@ class TakeState:
     history: tuple[Chunk, ...] = ()  # committed chunks that may still be taken back; without samples
     announced: bool = False  # TakeStarted was said; with nothing committed, it is to sound again after a skip
     ended: bool = False
+    anew_at: int | None = None  # bar line at which the take is to begin anew (engine/anew.py)
+    joint: tuple[int, Pcm] | None = None  # the last such, and what sounded before it, newest first
+
+    def index_at(self, position: int) -> int:
+        """Of `history`, the last chunk that uses no frame heard after a host position; 0 if none does not."""
+        return max((i for i, chunk in enumerate(self.history) if chunk.begins <= position), default=0)
 
     def announce(self, session: int, request: TakeRequest, position: int, context_frames: int) -> list[Event]:
         """What is to be said before the first committed chunk, which begins at `position`; once."""

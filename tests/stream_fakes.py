@@ -218,10 +218,18 @@ class Host:
     """A host that bounces: it advances block by block and lets the engine run dry in between."""
 
     def __init__(
-        self, rate: int, *, model: Any = None, block: int = 480, origin: int = 0, channels: int = 1, **config: Any
+        self,
+        rate: int,
+        *,
+        model: Any = None,
+        block: int = 480,
+        origin: int = 0,
+        channels: int = 1,
+        controller: Any = None,
+        **config: Any,
     ) -> None:
         self.rate, self.block, self.head, self.origin = rate, block, origin, origin
-        self.controller = FixedController()
+        self.controller = controller or FixedController()
         self.engine = Engine(model or IndexModel(), clock=lambda: 0.0, config=stream_config(**config))
         self.engine.open(1, sample_rate=rate, channels=channels, controller=self.controller)
         self.engine.set_realtime(1, False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 import pytest
+from stream_fakes import HOP, MODEL_RATE, Host, IndexDecoder, IndexModel, frame_of, request
 
 from attacca.bridge.config import Settings
 from attacca.bridge.loading import load_model, sampling_flags
@@ -16,7 +17,6 @@ from attacca.engine.events import ChunkEvent, Measures
 from attacca.engine.hold import Hold, hold_of
 from attacca.engine.leveller import LevelConfig
 from attacca.engine.manifest import HoldSection, read_manifest
-from tests.stream_fakes import HOP, MODEL_RATE, Host, IndexDecoder, IndexModel, frame_of, request
 
 RATE = MODEL_RATE
 PLAYED_S = 6
