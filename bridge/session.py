@@ -30,7 +30,8 @@ from .protocol import Audio, Error, Midi, Param, Prompt, Release, Status, Transp
 from .queues import Told
 from .speaker import Send, Speaker
 from .take_requests import take_request
-from .teller import NO_TEXT, Teller
+from .teller import Teller
+from .telling import TellError, Telling
 from .transport import Change, Snapshot, Timeline
 from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError, ask_of
 
@@ -66,8 +67,7 @@ class Session:
         self.counts: Counter[str] = Counter()
         self._speaker = Speaker(number, hello, send)
         self._choose_seed = choose_seed
-        self._teller = teller
-        self._told: Told | None = None  # what it plays to, if it was told
+        self._telling = Telling(number, teller, lambda prompt: self._engine.tell(number, prompt))
         self._head, self._heard_s = 0, now
         self._seeds: dict[int, int] = {}
         self._starts: dict[int, int] = {}
@@ -97,8 +97,7 @@ class Session:
         self.controls.parameters(self._head, self.values)
         self._look_ahead()
         engine.set_realtime(self.number, not self.timeline.non_realtime)
-        if self._told is not None:
-            self.told(self._told)
+        self._telling.again()
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -118,11 +117,13 @@ class Session:
             elif isinstance(message, Param):
                 self.set(message.name, message.value, max(message.position, self._head))
             elif isinstance(message, Prompt):
-                self._text(message.text)
+                self._telling.text(message.text, waits=self.timeline.non_realtime)
         except TriggerError as error:
             self._refuse("take", str(error))
         except MidiError as error:
             self._refuse("midi", str(error))
+        except TellError as error:
+            self._refuse("text", str(error))
 
     def outside(self, name: str, arguments: tuple[Any, ...], now: float) -> None:
         """A command from OSC or a MIDI port, at the stream position where the client should be by now."""
@@ -193,24 +194,11 @@ class Session:
 
     def told(self, told: Told) -> None:
         """A text that this session was told is a prompt by now, or was refused."""
-        if told.prompt is not None:
-            self._told = told
-            self._engine.tell(self.number, told.prompt)
-        elif told.refused:
+        self._telling.told(told)
+        if told.refused:
             self._outside = told.outside
             self._refuse("text", told.refused)
             self._outside = False
-
-    def _text(self, text: str) -> None:
-        try:
-            if self._teller is None:
-                raise ValueError(NO_TEXT)
-            if self.timeline.non_realtime:  # the host waits: every bounce is the same
-                self.told(Told(session=self.number, prompt=self._teller.make(text)))
-            else:
-                self._teller.tell(text, self.number)
-        except ValueError as error:
-            self._refuse("text", str(error))
 
     def close(self) -> None:
         """Ends the session and all it holds."""
@@ -225,6 +213,8 @@ class Session:
             drawn, self._drawn = self._drawn, {}
             if drawn:
                 self._engine.set_sampling(self.number, **drawn)  # plans anew from the committed frontier on
+            if any(True for _ in self.takes):
+                self._telling.follow(waits=self.timeline.non_realtime)
             if self._recondition:
                 self._recondition = False
                 self._engine.replan(self.number, max(position, self._head), bent=self._bent)
@@ -281,6 +271,7 @@ class Session:
     def _midi(self, position: int, data: bytes) -> None:
         event = parse(data)
         self._act(self.keys.handle(position, event))
+        self._telling.hold(position, self.keys.chord if self.values.choice("chord_follow") == "on" else ())
         if self.controls.hold(position, self.keys.chord):
             self._recondition = True
             self._mark(position)
@@ -337,6 +328,7 @@ class Session:
         self._starts = {n: kept for n, kept in self._starts.items() if n in self.takes} | {
             ask.take: start.start_position
         }
+        self._telling.begin(ask.position, self.hello.sample_rate, waits=self.timeline.non_realtime)
         self._engine.start(self.number, take_request(start, seed, self.values, self.timeline))
 
     # --- events -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from attacca.engine.bundle import PromptedModel
+from attacca.engine.chroma import Floats
 from attacca.engine.events import Model
 from attacca.engine.prompted import Prompt
 
@@ -28,7 +29,7 @@ class Teller:
 
     def __init__(self, model: Model, put: Callable[[Told], object]) -> None:
         self._model, self._put = model, put
-        self._wanted: dict[int, tuple[str, bool]] = {}  # by session, oldest first
+        self._wanted: dict[int, tuple[str, Floats | None, bool]] = {}  # by session, oldest first
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -38,27 +39,36 @@ class Teller:
         """Whether the model reads any."""
         return takes_text(self._model)
 
-    def tell(self, text: str, session: int = ALL_SESSIONS, *, outside: bool = False) -> None:
+    @property
+    def melody_rows(self) -> int:
+        """Rows of chroma that the model reads; 0: it reads no melody."""
+        model = self._model
+        return model.text.melody_rows if isinstance(model, PromptedModel) and model.text is not None else 0
+
+    def tell(
+        self, text: str, session: int = ALL_SESSIONS, *, melody: Floats | None = None, outside: bool = False
+    ) -> None:
         """Have a session, or all and those to come, follow a text soon; at once in this method's own time.
 
-        An empty one is the engine's own for a session, and none for all. `outside`: it is not from the session's
-        client. ValueError if it is no text or the model takes none.
+        An empty one is the engine's own for a session, and none for all. `melody` is chroma [n, 12], for models
+        that read it. `outside`: it is not from the session's client. ValueError if it is no text or the model takes
+        none.
         """
         self._check(text)
         with self._changed:
             if session == ALL_SESSIONS:
                 self._wanted.clear()
             self._wanted.pop(session, None)
-            self._wanted[session] = text, outside
+            self._wanted[session] = text, melody, outside
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="attacca-teller", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
-    def make(self, text: str) -> Prompt | None:
+    def make(self, text: str, melody: Floats | None = None) -> Prompt | None:
         """A session's prompt at once: where a host waits for it anyway. Decode thread. ValueError as `tell`."""
         self._check(text)
-        return self._prompt(text, for_all=False)
+        return self._prompt(text, melody, False)
 
     def close(self) -> None:
         """End the thread; a text that is being made is finished first."""
@@ -81,21 +91,23 @@ class Teller:
                 if self._stopped:
                     return
                 session = next(iter(self._wanted))
-                text, outside = self._wanted.pop(session)
+                text, melody, outside = self._wanted.pop(session)
             try:
-                told = Told(session=session, prompt=self._prompt(text, for_all=session == ALL_SESSIONS))
+                told = Told(session=session, prompt=self._prompt(text, melody, session == ALL_SESSIONS))
             except Exception as error:  # a text must never end the engine
                 _log.warning("text refused: %s", error)
                 told = Told(session=session, prompt=None, refused=str(error)[:512], outside=outside)
             self._put(told)
 
-    def _prompt(self, text: str, *, for_all: bool) -> Prompt | None:
+    def _prompt(self, text: str, melody: Floats | None, for_all: bool) -> Prompt | None:
         model = self._model
         if not isinstance(model, PromptedModel):
             return None
         if for_all:
             model.tell(text)
-        return model.box.prompt if for_all or not text.strip() else model.prompt(text)
+        if for_all or (melody is None and not text.strip()):
+            return model.box.prompt
+        return model.prompt(text if text.strip() else model.box.prompt.text, melody)
 
 
 def takes_text(model: Model) -> bool:

@@ -34,7 +34,7 @@ from .manifest import (
     manifest_pattern,
     read_manifest,
 )
-from .melody import MelodyDecoder, MelodyRuntime
+from .melody import PREFIX, MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox, PromptedDecoder
 from .pace import measure_pace
 from .pattern import Pattern
@@ -106,7 +106,10 @@ class PromptedModel(Model):
         ValueError if it is too long or not what the bundle reads. Any thread; takes as long as tens of steps.
         """
         if self.text is not None:
-            return self.text.prompt(text, chroma)
+            prompt = self.text.prompt(text, chroma)
+            if isinstance(self.runtime, MelodyRuntime):
+                self.runtime.laid(prompt, prompt.values[PREFIX].shape[1])  # here, not on the decode thread
+            return prompt
         if text.strip() or chroma is not None:
             raise ValueError(f"{self.manifest.name} has no text encoder: it cannot be told {text[:40]!r}")
         return Prompt.silent(self.runtime.shape)
