@@ -7,6 +7,8 @@ graph which the later ones replay; they overwrite what is bound, so memory is cl
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +65,12 @@ class OrtMaker:
             return [CPU_PROVIDER]
         if CUDA_PROVIDER not in onnxruntime.get_available_providers():
             raise NotAvailable("this onnxruntime has no CUDA provider: pip install 'attacca[gpu]'")
+        preload = getattr(
+            onnxruntime, "preload_dlls", None
+        )  # CUDA and cuDNN out of NVIDIA's wheels, where they are
+        if preload is not None:
+            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+                preload()
         choices = {
             "device_id": "0",
             "enable_cuda_graph": "1",
