@@ -20,6 +20,7 @@ from attacca.training.decoder_train import (  # noqa: E402
     TrainConfig,
     Trainer,
     checkpoint_layout,
+    codebook_losses,
     layout_in,
     load_decoder,
     main,
@@ -172,8 +173,38 @@ def test_crops_at_switches_join_where_players_change(tmp_path: Path) -> None:
         assert (changed.sum(1) == 1).all()
         if prefix:
             assert (changed.argmax(1) + 1 == prefix).all()
+    codes, cond = songs.batch(rng, 64, 60, prefix=12, at_switches=1.0)
+    late = (codes < 0).all(2).sum(1)
+    assert (late > 0).mean() == pytest.approx(0.5, abs=0.2)
+    for part, players_of, count in zip(codes, cond[:, 1:, players], late, strict=True):
+        assert (part[12 : 12 + count] < 0).all() and (np.delete(part, np.s_[12 : 12 + count], 0) >= 0).all()
+        assert (players_of[12:] == players_of[12]).all() and (players_of[:12] != players_of[12]).any(1).all()
+        heard = np.where(part < 0, ~part, part)
+        begin = 90 - 12 - count
+        assert any(np.array_equal(heard, song[begin : begin + 60]) for song in songs.codes)
     anywhere = songs.batch(rng, 64, 40)[1][:, 1:, players]
     assert (anywhere[:, 1:] == anywhere[:, :-1]).all((1, 2)).any()
+
+
+def test_what_is_heard_late_is_not_learned(tmp_path: Path) -> None:
+    trainer = make_trainer()
+    layout = trainer.layouts.get(8, True)
+    codes = torch.randint(0, SIZE, (2, 32, BOOKS))
+    cond = torch.randn(2, 33, WIDTH)
+    marked = codes.clone()
+    marked[:, 8:20] = ~marked[:, 8:20]
+    other = marked.clone()
+    other[:, 24] = (codes[:, 24] + 1) % SIZE
+    whole, part, changed = (
+        [float(loss) for loss in codebook_losses(trainer.model, given, cond, layout)]
+        for given in (codes, marked, other)
+    )
+    outputs = trainer.model.forward_layout(codes, cond, layout)
+    for k, (rows, times) in enumerate(zip(layout.target_rows, layout.target_timesteps, strict=True)):
+        learned = times >= 20
+        logits = trainer.model.logits(outputs[:, rows][:, learned], k).float().flatten(0, 1)
+        wanted = torch.nn.functional.cross_entropy(logits, codes[:, times[learned], k].flatten())
+        assert part[k] == pytest.approx(float(wanted), rel=1e-5) and part[k] != whole[k] != changed[k]
 
 
 def test_a_run_begins_at_the_weights_of_another_pattern(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from attacca.training.music.styles import STYLE_NAMES
 
 # Groups that a host commands together are dropped together.
 _TOGETHER = (("beat", "tempo"), ("chord",), ("instruments",), ("style",))
+_MOST_LATE_FRAMES = 75  # of players against their command
 COMPOSER = "v1"  # whose styles the numbers in the labels mean
 
 
@@ -81,7 +82,10 @@ class TokenSongs:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Random crops: codes int64 [B, frames, K], conditioning [B, frames + 1, C].
 
-        `at_switches`: share of crops in which players come or go, at the end of the prefix where there is one.
+        `at_switches`: share of crops in which players come or go, at the end of the prefix where there is one. In
+        half of these the sound follows its command late. What lies between is not to be learned but only heard,
+        its codes c stand as ~c: a take that has gone on against a command shall come back to it, which songs,
+        where everyone obeys at once, never show.
         """
         crops = []
         for song in rng.choice(len(self.codes), size=size, p=self._weights):
@@ -89,9 +93,23 @@ class TokenSongs:
             if self.switches and rng.random() < at_switches:
                 song, switch = self.switches[int(rng.integers(len(self.switches)))]
                 start = switch - (prefix or int(rng.integers(1, frames)))
+                most = min(_MOST_LATE_FRAMES, frames - prefix - 1)
+                late = int(rng.integers(1, most + 1)) if prefix and most > 0 and rng.random() < 0.5 else 0
+                if late and late <= start and start - late + frames <= len(self.codes[song]):
+                    crops.append(self._late(song, start - late, frames, prefix, late))
+                    continue
                 start = min(max(start, 0), len(self.codes[song]) - frames)
             crops.append(self.crop(int(song), start, frames))
         codes, cond = (np.stack(part) for part in zip(*crops, strict=True))
+        return codes, cond
+
+    def _late(self, song: int, start: int, frames: int, prefix: int, late: int) -> tuple[np.ndarray, np.ndarray]:
+        """A crop whose players are commanded from the prefix's end on, but heard `late` frames later."""
+        codes, cond = self.crop(song, start, frames)
+        end, players = prefix + late, group_slices(self.layout)["instruments"]
+        cond[prefix + 1 : end + 1, players] = cond[end + 1, players]
+        codes = codes.copy()
+        codes[prefix:end] = ~codes[prefix:end]
         return codes, cond
 
     def fixed(self, size: int, frames: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ from attacca.training.layout import build_layout
 from attacca.training.optimizer import Optimizer
 
 CHECKPOINT = "decoder.pt"
+_UNLEARNED = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class TrainConfig:
     batch: int = 8
     crop_frames: int = 224
     prefixes: tuple[int, ...] = (0, 32, 64, 96, 128, 160)  # one is drawn per batch
-    at_switches: float = 0.4  # of crops: players come or go in them, at the prefix's end
+    at_switches: float = 0.5  # of crops: players come or go in them, at the prefix's end
     without_bos: float = 0.5  # where there is a prefix: as in a take whose beginning has left the window
     learning_rate: float = 2.5e-3
     final_rate: float = 0.02  # of the peak
@@ -101,12 +102,14 @@ class Layouts:
 
 
 def codebook_losses(model: Decoder, codes: Tensor, cond: Tensor, layout: LayoutTensors) -> list[Tensor]:
-    """Mean cross entropy in nats of each codebook over the layout's targets."""
-    outputs = model.forward_layout(codes, cond, layout)
+    """Mean cross entropy in nats of each codebook over the layout's targets; codes ~c are heard and not learned."""
+    outputs = model.forward_layout(torch.where(codes < 0, ~codes, codes), cond, layout)
+    targets = codes.clamp(min=_UNLEARNED)
     losses = []
     for k, (rows, times) in enumerate(zip(layout.target_rows, layout.target_timesteps, strict=True)):
         logits = model.logits(outputs[:, rows], k)
-        losses.append(F.cross_entropy(logits.float().flatten(0, 1), codes[:, times, k].flatten()))
+        wanted = targets[:, times, k].flatten()
+        losses.append(F.cross_entropy(logits.float().flatten(0, 1), wanted, ignore_index=_UNLEARNED))
     return losses
 
 
