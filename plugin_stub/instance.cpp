@@ -112,10 +112,9 @@ std::string Instance::State::away_text() const {
 
 // With a session: what is heard comes first, since the engine's words lag behind it.
 std::string Instance::State::present_text() const {
-    const AudioMeters& meters = exchange.audio;
-    const bool sounding = meters.sounding.load(std::memory_order_relaxed);
-    if (sounding && meters.lookahead_samples.load(std::memory_order_relaxed) <= 0) return "bridging (engine late)";
-    if (sounding) return "playing";
+    const std::string heard = play_state(exchange.audio);
+    if (heard == "bridging") return "bridging (engine late)";
+    if (heard == "playing") return heard;
     const std::string said = network.state_text();
     if (said.rfind("playing", 0) == 0) return "listening";  // not any more, or not yet, as heard here
     if (said.rfind("late", 0) == 0) return "waiting for the engine";

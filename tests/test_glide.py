@@ -17,13 +17,16 @@ from direct_engine import DirectEngine, connected, model_time
 
 from attacca.bridge import protocol
 from attacca.bridge.client import Client
-from attacca.bridge.client_config import At
+from attacca.bridge.client_config import At, ClientConfig
+from attacca.bridge.endpoints import EndpointConfig
 from attacca.bridge.epochs import GLIDE_S, GLIDE_SHARE, EpochTracker
 from attacca.bridge.host_transport import HostConfig, Tempo
 from attacca.bridge.protocol import Mode, Release, Trigger
+from attacca.bridge.server import Server
 from attacca.bridge.session import REPLAN_EVERY_S
 from attacca.bridge.transport import Change
-from attacca.bridge.virtual_host import FlatOut, Recording, VirtualHost
+from attacca.bridge.virtual_host import FlatOut, RealTime, Recording, VirtualHost
+from attacca.engine.fake import FakeConfig, FakeModel
 
 RATE, BLOCK, HOP = 32000, 320, 640
 AT = 3 * RATE  # where ramps begin
@@ -235,6 +238,23 @@ def test_a_hole_in_a_glide_is_no_repeat_of_bars_of_another_length() -> None:
     assert last > 5 * RATE + RATE // 2
     silent = int(np.flatnonzero(wet != model_time(np.arange(len(wet)), RATE))[-1])
     assert silent > last
+
+
+def test_paced_over_sockets_a_ramp_sounds() -> None:
+    config = EndpointConfig(address="tcp://127.0.0.1:*", publish="tcp://127.0.0.1:*")
+    with (
+        Server(FakeModel(manifest=FakeConfig(sample_rate=RATE)), config=config) as server,
+        Client(server.ready.address, ClientConfig(sample_rate=RATE)) as client,
+    ):
+        client.connect(5.0)
+        host = VirtualHost(
+            HostConfig(sample_rate=RATE, block_samples=BLOCK, start_ppq=Fraction(3)), clock=RealTime()
+        )
+        script = [(500, TRIGGER), *ramp(120, 140, 1.5, at=RATE)]
+        wet = host.run(client, 3 * RATE, script=script).wet[:, 0]
+    assert client.takes.epoch == 1
+    assert (wet[RATE : RATE * 5 // 2] != 0).mean() >= 0.95
+    assert client.ring.stale_samples == 0
 
 
 def tracked(tempi: list[Fraction], *, every_s: Fraction = Fraction(1, 100), **fields: Any) -> list[Change]:

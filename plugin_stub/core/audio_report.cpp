@@ -40,6 +40,7 @@ void AudioReport::block(int64_t position, const Timeline& timeline, const TakeBo
     tell(meters.take_start, takes.start());
     tell(meters.take_end, takes.end());
     tell(meters.sounding, playback.sounding());
+    tell(meters.held, takes.held());
     tell(meters.input_peak, input_peak_);
     tell(meters.output_peak, output_peak_);
     tell(meters.playing, timeline.playing());

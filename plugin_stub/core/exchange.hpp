@@ -109,6 +109,7 @@ struct AudioMeters {
     std::atomic<int64_t> wait_timeouts{0};                       // offline: the engine did not come up in time
     std::atomic<int64_t> take{0}, take_start{-1}, take_end{-1};  // present take; -1: not known
     std::atomic<bool> sounding{false}, playing{false};
+    std::atomic<bool> held{false};  // the take last asked for waits for its release, also where no engine has it
     std::atomic<double> ppq{0.0}, bpm{120.0}, bar_start_ppq{0.0};  // at `position`
     std::atomic<int32_t> meter_num{4}, meter_den{4};
     std::atomic<int64_t> bar_index{0};
@@ -122,6 +123,15 @@ struct AudioMeters {
         peaks.note(start, samples, channels, input, wet, bridged);
     }
 };
+
+// In the words of the meter `state` (bridge/params.py): "idle", "armed", "playing", "bridging" or "late". Any thread.
+inline const char* play_state(const AudioMeters& meters) noexcept {
+    const auto now = [](const auto& meter) { return meter.load(std::memory_order_relaxed); };
+    if (now(meters.sounding)) return now(meters.lookahead_samples) <= 0 ? "bridging" : "playing";
+    if (now(meters.take) == 0) return now(meters.held) ? "late" : "idle";  // held: the engine is away
+    const int64_t start = now(meters.take_start);
+    return start >= 0 && start < now(meters.position) ? "late" : "armed";
+}
 
 struct Exchange {
     Exchange(int64_t ring_samples, int64_t input_samples, int channels);

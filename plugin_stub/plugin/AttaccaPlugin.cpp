@@ -192,13 +192,7 @@ float AttaccaPlugin::meter(uint32_t index) const {
         const bool absent = engine.absent.load(std::memory_order_relaxed);
         value = engine.connected.load(std::memory_order_relaxed) && !absent ? 1.0 : 0.0;
     } else if (row.name == "state") {
-        const bool sounding = audio.sounding.load(std::memory_order_relaxed);
-        const bool armed = audio.take.load(std::memory_order_relaxed) != 0;
-        const bool starved = audio.lookahead_samples.load(std::memory_order_relaxed) <= 0;
-        const int64_t start = audio.take_start.load(std::memory_order_relaxed);
-        const bool due = start >= 0 && start < audio.position.load(std::memory_order_relaxed);
-        const char* word = sounding ? (starved ? "bridging" : "playing") : armed ? (due ? "late" : "armed") : "idle";
-        value = std::max(0, protocol::word_index(row.choices, word));
+        value = std::max(0, protocol::word_index(row.choices, attacca::play_state(audio)));
     }
     return static_cast<float>(std::clamp(value, row.minimum, row.maximum));
 }

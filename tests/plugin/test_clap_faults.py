@@ -154,6 +154,13 @@ def test_late_in_the_first_bar_then_lost_doubled_and_disordered(native: Native, 
     assert run.meter("connection").all()
 
 
+def test_a_take_held_without_an_engine_is_late(native: Native, clap: Path, tmp_path: Path) -> None:
+    script = Script(plugin=clap, rate=RATE, length=at(0.8), blocks=(BLOCK,)).play(START_PPQ, bpm=BPM)
+    script.note(1000, 24_000).at(16_384, "mark", "held").at(32_768, "mark", "let go")
+    played = host_of(native, tmp_path, ATTACCA_ENGINE="tcp://127.0.0.1:1").run(script)
+    assert [STATES[round(played.value("state", mark))] for mark in ("held", "let go")] == ["late", "idle"]
+
+
 @pytest.mark.parametrize("peer", ["garbage", "lies"])
 def test_a_hostile_engine_only_lets_the_input_through(
     native: Native, clap: Path, tmp_path: Path, peer: str
