@@ -207,8 +207,7 @@ class CodecEncoder:
         self._rest = joined[count * hop :].copy()
         out = np.empty((count, self._codec.num_codebooks), np.uint16)
         for start in range(0, count, block):
-            hops = range(start, min(start + block, count))
-            frames = np.stack([self._analysis.push(joined[t * hop : (t + 1) * hop]) for t in hops])
+            frames = self._analysis.push(joined[start * hop : min(start + block, count) * hop])
             out[start : start + block], self._states = self._codec.run_encoder(frames, self._states)
         return out
 

@@ -58,7 +58,8 @@ def noise_spectra(config: SpectralConfig) -> npt.NDArray[np.complex64]:
     spectra = np.fft.rfft(noise[index] * config.window, axis=1)[:, config.linear_bins :]
     if spectra.size == 0:
         return spectra.astype(np.complex64)
-    return (spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))).astype(np.complex64)
+    levelled: npt.NDArray[np.complex64] = (spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))).astype(np.complex64)
+    return levelled
 
 
 class StreamingPhase:

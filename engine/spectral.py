@@ -118,20 +118,30 @@ def spectrum(segments: npt.NDArray[np.floating], config: SpectralConfig) -> Comp
 
 def log_bands(amplitudes: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
     """Log amplitudes [..., bands] (nats, floored) of amplitudes [..., bins]; a group's is its power average."""
-    power = np.add.reduceat(np.square(amplitudes), config.band_starts, axis=-1) / config.band_widths
-    return np.log(np.sqrt(power) + config.floor).astype(np.float32)
+    return _log_bands(np.square(amplitudes), config)
 
 
 def frame_rows(segments: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
-    """Rows [n, num_bands + pan_bands] of sub-frames' segments [n, window], or [n, window, 2] of a stereo codec."""
+    """Rows [n, num_bands + pan_bands] of sub-frames' segments [n, window], or [n, 2, window] of a stereo codec."""
+    spectra = spectrum(segments, config)
+    power = np.square(spectra.real)
+    power += np.square(spectra.imag)
     if config.pan_bands == 0:
-        return log_bands(np.abs(spectrum(segments, config)), config)
-    left, right = (np.square(np.abs(spectrum(segments[..., side], config))) for side in (0, 1))
-    edges = config.pan_edges[:-1]
-    sums = [np.add.reduceat(power, edges, axis=-1) + _QUIET_POWER for power in (left, right)]
-    levels = log_bands(np.sqrt(0.5 * (left + right)), config)
-    pans: Float = (0.5 * np.log(sums[0] / sums[1])).astype(np.float32)
+        return _log_bands(power, config)
+    sums = np.add.reduceat(power, config.pan_edges[:-1], axis=-1) + _QUIET_POWER
+    levels = _log_bands(0.5 * (power[:, 0] + power[:, 1]), config)
+    pans: Float = (0.5 * np.log(sums[:, 0] / sums[:, 1])).astype(np.float32)
     return np.concatenate([levels, pans], axis=-1)
+
+
+def _log_bands(power: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
+    mean = np.add.reduceat(power, config.band_starts, axis=-1) / config.band_widths
+    return np.log(np.sqrt(mean) + config.floor).astype(np.float32)
+
+
+def _segments(audio: npt.NDArray[np.floating], config: SpectralConfig) -> npt.NDArray[np.floating]:
+    """A view [n, window] of audio [window + (n - 1) * sub_hop], or [n, 2, window] of [.., 2]."""
+    return np.lib.stride_tricks.sliding_window_view(audio, config.window_samples, axis=0)[:: config.sub_hop_samples]
 
 
 def join_rows(rows: Float, config: SpectralConfig) -> Float:
@@ -147,20 +157,17 @@ def analyse(audio: npt.NDArray[np.floating], config: SpectralConfig) -> Float:
     before = np.zeros((config.window_samples - config.sub_hop_samples, *audio.shape[1:]))
     padded = np.concatenate([before, audio[: frames * config.hop_samples]])
     rows = np.empty((frames * config.sub_frames, config.num_bands + config.pan_bands), np.float32)
-    block = 256
+    segments, block = _segments(padded, config) if len(rows) else rows, 256
     for start in range(0, len(rows), block):
-        first = np.arange(start, min(start + block, len(rows))) * config.sub_hop_samples
-        rows[start : start + block] = frame_rows(padded[first[:, None] + np.arange(config.window_samples)], config)
+        rows[start : start + block] = frame_rows(segments[start : start + block], config)
     return join_rows(rows, config)
 
 
 class StreamingAnalysis:
-    """One frame's samples in, one frame of levels (and pans) out. Not thread-safe: one per stream."""
+    """Samples of whole frames in, their levels (and pans) out. Not thread-safe: one per stream."""
 
     def __init__(self, config: SpectralConfig) -> None:
         self.config = config
-        starts = np.arange(config.sub_frames) * config.sub_hop_samples
-        self._index = starts[:, None] + np.arange(config.window_samples)
         self._kept = config.window_samples - config.sub_hop_samples
         self.reset()
 
@@ -168,18 +175,18 @@ class StreamingAnalysis:
         shape = (self._kept,) if self.config.audio_channels == 1 else (self._kept, 2)
         self._past: Float = np.zeros(shape, np.float32)
 
-    def push(self, hop: Float) -> Float:
-        """Samples [hop_samples] or [hop_samples, 2] -> [width] of the frame they complete."""
-        joined = np.concatenate([self._past, hop])
-        self._past = joined[-self._kept :]
-        frame: Float = join_rows(frame_rows(joined[self._index], self.config), self.config)[0]
-        return frame
+    def push(self, samples: Float) -> Float:
+        """Samples [n * hop_samples] or [.., 2], n >= 1 -> [n, width] of the frames they complete."""
+        joined = np.concatenate([self._past, samples])
+        self._past = joined[-self._kept :].copy()
+        return join_rows(frame_rows(_segments(joined, self.config), self.config), self.config)
 
     def snapshot(self) -> Float:
-        return self._past.copy()
+        """Everything the stream is; never written again."""
+        return self._past
 
     def restore(self, snap: Float) -> None:
-        self._past = snap.copy()
+        self._past = snap
 
 
 class StreamingSynthesis:
