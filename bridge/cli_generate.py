@@ -20,7 +20,8 @@ def generate_command(
         Path | None, typer.Option("--audio-prompt", help="Sound that the piece begins with and goes on from.")
     ] = None,
     melody: Annotated[
-        Path | None, typer.Option("--melody", help="Sound whose melody is followed, for models that read one.")
+        Path | None,
+        typer.Option("--melody", help="Sound or .mid whose melody is followed, for models that read one."),
     ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest code; nothing is drawn.")] = False,
     codes: Annotated[

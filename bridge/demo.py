@@ -57,6 +57,7 @@ class DemoOptions:
     bars: int = 8  # length of the continuation
     seed: int | None = 1
     model: str = "ostinato"
+    text: str | None = None  # told to the model in this session
     threads: int = 1
     fake: bool = False
     flat_out: bool = False
@@ -179,7 +180,11 @@ def _play(options: DemoOptions, material: Material, console: Console) -> _Played
             engine = EngineProcess(arguments).__enter__()
         try:
             with Client(engine.address, config) as client:
-                client.connect(10.0)
+                welcome = client.connect(10.0)
+                if options.text is not None:
+                    if not welcome.takes_text:
+                        raise DemoError(f"{options.model} takes no text; leave --text out")
+                    client.tell(options.text)
                 client.mix = Mix(solo=True)
                 return _perform(client, engine, options, material, console)
         finally:

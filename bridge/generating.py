@@ -16,9 +16,10 @@ from attacca.bridge.cli_group import UserError
 from attacca.bridge.config import Settings
 from attacca.bridge.continuing import progress_bar
 from attacca.bridge.loading import load_model, sampling_of
+from attacca.bridge.midi import read_melody
 from attacca.engine.bundle import Model, PromptedModel
 from attacca.engine.chroma import SAMPLE_RATE as CHROMA_RATE
-from attacca.engine.chroma import Floats, chroma_of
+from attacca.engine.chroma import Floats, chroma_of, phrase_rows
 from attacca.engine.generator import Codes
 from attacca.engine.piece import Piece, heard_codes, make_piece, resampled
 
@@ -72,6 +73,11 @@ def run(options: GenerateOptions, settings: Settings) -> Piece:
 
 
 def _chroma(path: Path) -> Floats:
+    if path.suffix.lower() in (".mid", ".midi"):
+        rows = phrase_rows(*read_melody(path))
+        if not len(rows):
+            raise UserError(f"{path} has no notes")
+        return rows
     audio, rate = read_audio(path)
     return chroma_of(resampled(audio.mean(axis=1, dtype=np.float32), rate, CHROMA_RATE))
 

@@ -58,9 +58,46 @@ def read_file(path: Path | str) -> list[tuple[Fraction, bytes]]:
 
     MidiError if it cannot be read.
     """
+    song, messages = _read(Path(path))
+    events = []
+    ticks = 0
+    for message in messages:
+        ticks += message.time
+        if not message.is_meta and message.type != "sysex":
+            events.append((Fraction(ticks, song.ticks_per_beat), bytes(message.bytes())))
+    return events
+
+
+def read_melody(path: Path | str) -> tuple[list[float], list[int | None], float]:
+    """The highest note of a .mid over time, by the file's own tempo: seconds, the pitch class that sounds from then
+    on or None, and where the last one ends. MidiError if it cannot be read.
+    """
     import mido
 
-    path = Path(path)
+    song, messages = _read(Path(path))
+    starts: list[float] = []
+    highest: list[int | None] = []
+    held: set[tuple[int, int]] = set()
+    now_s, tempo = 0.0, 500_000  # microseconds a quarter, until the file says otherwise
+    for message in messages:
+        now_s += mido.tick2second(message.time, song.ticks_per_beat, tempo)
+        if message.type == "set_tempo":
+            tempo = message.tempo
+        elif message.type in ("note_on", "note_off"):
+            key = (message.note, message.channel)
+            if message.type == "note_on" and message.velocity > 0:
+                held.add(key)
+            else:
+                held.discard(key)
+            starts.append(now_s)
+            highest.append(max(held)[0] % 12 if held else None)
+    return starts, highest, starts[-1] if starts else 0.0
+
+
+def _read(path: Path) -> tuple[Any, list[Any]]:
+    """The file, and its messages of all tracks in time order. MidiError if it cannot be read."""
+    import mido
+
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise MidiError(f"{path}: {path.stat().st_size} bytes, at most {MAX_FILE_BYTES}")
@@ -72,13 +109,7 @@ def read_file(path: Path | str) -> list[tuple[Fraction, bytes]]:
         raise MidiError(f"{path}: no readable MIDI file ({type(error).__name__}: {error})") from error
     if song.ticks_per_beat <= 0:
         raise MidiError(f"{path}: time in SMPTE frames is not supported; export it in ticks per beat")
-    events = []
-    ticks = 0
-    for message in messages:
-        ticks += message.time
-        if not message.is_meta and message.type != "sysex":
-            events.append((Fraction(ticks, song.ticks_per_beat), bytes(message.bytes())))
-    return events
+    return song, messages
 
 
 def port_names() -> list[str]:

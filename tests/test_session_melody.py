@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import mido
 import numpy as np
 import pytest
 
@@ -13,8 +15,11 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from musicgen_fixtures import make_melody, save, save_tokenizer  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from attacca.bridge import protocol  # noqa: E402
+from attacca.bridge.cli import app  # noqa: E402
+from attacca.bridge.midi import read_melody  # noqa: E402
 from attacca.bridge.protocol import Midi, Param, Release, Transport, Trigger  # noqa: E402
 from attacca.bridge.queues import ALL_SESSIONS, Told  # noqa: E402
 from attacca.bridge.session import Session  # noqa: E402
@@ -34,12 +39,17 @@ BEFORE_S = 0.6  # stream time when the take is triggered
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> PromptedModel:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("melody")
     source = save(make_melody(chroma_length=ROWS), root / "source")
     save_tokenizer(source)
     convert_musicgen(source, root / "bundle", ConvertOptions(window_frames=400))
-    found = load_bundle(root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> PromptedModel:
+    found = load_bundle(folder)
     assert isinstance(found, PromptedModel)
     return found
 
@@ -182,3 +192,27 @@ def test_text_and_notes_stay_together(stage: Stage, model: PromptedModel) -> Non
     stage.session.told(Told(session=ALL_SESSIONS, prompt=model.box.prompt))
     stage.teller.close()
     assert stage.session._telling._text == "" and stage.session._telling._melody is not None
+
+
+def test_notes_of_a_midi_file_are_a_melody(model: PromptedModel, folder: Path, tmp_path: Path) -> None:
+    """By the file's own tempo, its highest note; and as the command takes it."""
+    song = mido.MidiFile(ticks_per_beat=100)
+    low, high = mido.MidiTrack(), mido.MidiTrack()
+    song.tracks += [low, high]
+    low.append(mido.MetaMessage("set_tempo", tempo=400_000, time=0))  # 0.4 s a quarter
+    low += [mido.Message("note_on", note=48, velocity=90), mido.Message("note_off", note=48, time=200)]
+    for note in (61, 65):
+        high.append(mido.Message("note_on", note=note, velocity=90, time=25))
+        high.append(mido.Message("note_on", note=note, velocity=0, time=25))  # off
+    song.save(tmp_path / "phrase.mid")
+    starts, notes, end_s = read_melody(tmp_path / "phrase.mid")
+    assert np.allclose(starts, [0.0, 0.1, 0.2, 0.3, 0.4, 0.8]) and notes == [0, 1, 0, 5, 0, None] and end_s == 0.8
+    flags = ["generate", "--model", str(folder), "--text", "slow jazz", "--frames", "12", "--seed", "5"]
+    flags += ["--temperature", "1", "--top-k", "0", "--guidance", "3", "--codes", str(tmp_path / "codes.npy")]
+    result = CliRunner().invoke(app, [*flags, "--melody", str(tmp_path / "phrase.mid")])
+    assert result.exit_code == 0, result.output
+    expected = generated(model, phrase_rows(starts, notes, end_s), 12)
+    assert np.array_equal(np.load(tmp_path / "codes.npy").T, expected)
+    mido.MidiFile().save(tmp_path / "empty.mid")
+    refused = CliRunner().invoke(app, [*flags, "--melody", str(tmp_path / "empty.mid")])
+    assert refused.exit_code != 0 and "has no notes" in f"{refused.output} {refused.exception}"

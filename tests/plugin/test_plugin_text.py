@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import threading
 from collections.abc import Iterator
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 from clap_host import Script, host_of
 from conftest import Formats, Native
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lilv_bundle import Bundle
 from lilv_host import EXT, Instance
+from listening import Listening
 from native_network import RING, Bench, welcome
 
 from attacca.bridge import protocol
-from attacca.bridge.protocol import Error, Hello, Prompt, Welcome
+from attacca.bridge.protocol import Error, Prompt
 from attacca.bridge.text_rules import check_text
 
 pytestmark = pytest.mark.plugin
@@ -175,43 +174,6 @@ def test_an_empty_text_is_not_said_to_a_new_session(bench: Bench) -> None:
     bench.feed(welcome(1, takes_text=True))
     bench.pump()
     assert said(bench) == []
-
-
-class Listening:
-    """An engine that greets, takes text, and keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.linger = 0
-        self.address = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(5.0)
-        self._context.destroy(linger=0)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            while self._socket.poll(5):
-                plugin, *frames = self._socket.recv_multipart()
-                message = protocol.decode(frames)[0]
-                answer: Any = None
-                if isinstance(message, Hello):
-                    answer = Welcome(
-                        session=1, model="words", model_rate=RATE, hop_samples=640, num_codebooks=4, publish="",
-                        heartbeat_s=1.0, engine="0", takes_text=True,
-                    )  # fmt: skip
-                elif isinstance(message, protocol.Ping):
-                    answer = protocol.Pong(nonce=message.nonce)
-                elif isinstance(message, Prompt):
-                    self.texts.append(message.text)
-                if answer is not None:
-                    self._socket.send_multipart([plugin, *protocol.encode(answer)])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ by a pointer; see window_shot.py.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import pytest
 from conftest import Formats
 from fault_run import free_address
 from index_engine import IndexEngine
+from listening import Listening
 
 pytestmark = pytest.mark.plugin
 
@@ -29,6 +31,7 @@ SCREEN = "-screen 0 900x570x24"
 GOOD, BAD, INPUT = (75, 210, 164), (240, 101, 92), (115, 141, 186)  # rgb: playing, no engine, captured
 GRID = (slice(100, 315), slice(22, 700))  # rows, columns
 HEADER = (slice(15, 95), slice(10, 500))
+FIELD = (slice(282, 314), slice(30, 300))
 NEEDED = ("jackd", "xvfb-run", "import", "xdotool", "xwininfo")
 
 
@@ -107,3 +110,44 @@ def test_without_an_engine_it_says_so_and_closes_cleanly(formats: Formats, tmp_p
     assert near(picture, HEADER, BAD) > 100 > near(picture, HEADER, GOOD)
     assert "Attacca" in (tmp_path / "windows.txt").read_text()
     assert (tmp_path / "code").read_text().strip() == "0", (tmp_path / "said.txt").read_text()
+
+
+def test_what_is_typed_into_the_field_is_told(formats: Formats, tmp_path: Path) -> None:
+    """By Return or by a click elsewhere; Escape takes it back; a model without text has no field to type into."""
+    need_tools()
+    script = tmp_path / "typed.sh"
+    field, elsewhere = (
+        "xdotool mousemove 450 298 click 1; sleep 0.7",
+        "xdotool mousemove 300 150 click 1; sleep 0.7",
+    )
+
+    def typed(text: str, *keys: str) -> str:
+        return f"{field}; xdotool type --delay 30 '{text}'; sleep 0.3; {'; '.join(keys)}; sleep 0.7"
+
+    steps = [
+        typed("slow jazz", "xdotool key Return"),
+        typed("zz", "xdotool key Escape"),
+        typed(" trio!", "xdotool key BackSpace Home Delete", elsewhere),
+        f"import -window root {tmp_path}/told.png",
+    ]
+    script.write_text(
+        "export JACK_DEFAULT_SERVER=attacca-typed-$$ JACK_NO_START_SERVER=1\n"
+        "jackd -n $JACK_DEFAULT_SERVER -r -d dummy -r 48000 -p 1024 >/dev/null 2>&1 & server=$!\n"
+        "sleep 1\n"
+        f'"{formats.effect.standalone}" > {tmp_path}/said.txt 2>&1 & plugin=$!\n'
+        "sleep 4\n" + "\n".join(steps) + "\n"
+        f"kill -TERM $plugin; wait $plugin; echo $? > {tmp_path}/code; kill $server\n"
+    )
+    engine = Listening()
+    shot = screen("sh", script, ATTACCA_ENGINE=engine.address)
+    try:
+        shot.communicate(timeout=90)
+    finally:
+        if shot.poll() is None:
+            os.killpg(shot.pid, signal.SIGKILL)
+        engine.close()
+    # A session that is opened again, on a machine that stutters, is told again.
+    assert [text for text, _ in itertools.groupby(engine.texts)] == ["slow jazz", "low jazz trio"]
+    assert (tmp_path / "code").read_text().strip() == "0", (tmp_path / "said.txt").read_text()
+    picture = matplotlib.image.imread(tmp_path / "told.png")[..., :3]
+    assert (picture[FIELD].max(axis=2) > 0.5).sum() > 100  # the words stand there
