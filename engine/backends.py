@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from . import device_codec
 from .bundle import Model, PromptedModel
+from .codec import Codec
 from .decoder import PatternDecoder
 from .device import DeviceError, Driver, NotAvailable, ProgramMaker
 from .device_decoder import DeviceDecoder
 from .device_lane import DeviceRuntime
 from .device_prompted import DeviceMusicgenDecoder, DevicePromptedRuntime
+from .encodec import Encodec
 from .generator import Conditions, Sampling
 from .gpu_spec import GpuSpec, GraphFile, manifest_sha256, read_spec
 from .manifest import MELODY, Manifest, ManifestError, read_manifest
@@ -36,6 +39,7 @@ TOLERANCE = 0.05  # RMS of the difference of logits over their RMS; int8 weights
 ENGINES = "engines"
 _LISTENED, _FORCED, _TIMED_STEPS = 8, 16, 48
 Say = Callable[[str], None]
+MoveCodec = Callable[[Codec | Encodec, Mapping[str, Path], Driver], Codec | Encodec]
 Open = Callable[[Path, GpuSpec, Driver], ProgramMaker]
 
 
@@ -152,6 +156,7 @@ def choose(
     driver: Callable[[], Driver] = cuda_driver,
     openers: Mapping[str, Open] = OPENERS,
     clock: Callable[[], float] = time.perf_counter,
+    move_codec: MoveCodec = device_codec.chosen,
 ) -> Model:
     """The model on the backend asked for; `auto` is the fastest that passes. What fails is said, and the CPU plays.
 
@@ -178,7 +183,7 @@ def choose(
         except Exception as error:  # packages over a GPU fail in their own ways, and music must go on
             reasons.append(f"backend {name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     if passed:
-        return min(passed, key=lambda each: each[0])[1]
+        return with_codec(min(passed, key=lambda each: each[0])[1], bundle, driver, say, move_codec)
     say("; ".join(reasons) + "; the CPU plays")
     return model
 
@@ -196,6 +201,20 @@ def on_device(model: Model, bundle: Path, name: str, driver: Driver, open_graph:
         found = DeviceModel(**parts, device=DeviceRuntime(maker, spec, model.manifest, name=name))
     self_test(model, found)
     return found
+
+
+def with_codec(
+    model: Model, bundle: Path, driver: Callable[[], Driver], say: Say, move: MoveCodec = device_codec.chosen
+) -> Model:
+    """The model with its codec on a second stream of the device too, if that pays; else a line says why not."""
+    files = {role: bundle / entry.path for role, entry in model.manifest.files.items()}
+    try:
+        return dataclasses.replace(model, codec=move(model.codec, files, driver()))
+    except DeviceError as error:
+        say(f"backend {backend_of(model)}: the codec stays on the CPU: {error}")
+    except Exception as error:  # as above
+        say(f"backend {backend_of(model)}: the codec stays on the CPU: {type(error).__name__}: {str(error)[:200]}")
+    return model
 
 
 def self_test(cpu: Model, device: Model) -> float:

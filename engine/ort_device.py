@@ -76,9 +76,15 @@ class OrtMaker:
             "enable_cuda_graph": "1",
             "user_compute_stream": str(self.driver.stream),
             "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": "0",  # floats are meant as floats: halves are there for speed
             "arena_extend_strategy": "kSameAsRequested",
         }
         return [(CUDA_PROVIDER, choices)]  # no CPU beside it: a node that cannot run on the GPU must fail loudly
+
+    @property
+    def input_names(self) -> list[str]:
+        """Of the graph."""
+        return [value.name for value in self.session.get_inputs()]
 
     @property
     def described(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:

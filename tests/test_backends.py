@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from collections.abc import Callable, Mapping
@@ -57,13 +58,24 @@ def fake_tensorrt(spoil: Spoil | None = None) -> Any:
     return opened
 
 
+def stay(codec: Any, files: Any, driver: Any) -> Any:
+    return codec
+
+
 def chosen(
     bundle: Path, backend: str, openers: dict[str, Any], *, driver: Any = FakeDriver
 ) -> tuple[str, list[str]]:
     said: list[str] = []
     times = itertools.count()
     model = choose(
-        MODEL, bundle, backend, say=said.append, driver=driver, openers=openers, clock=lambda: float(next(times))
+        MODEL,
+        bundle,
+        backend,
+        say=said.append,
+        driver=driver,
+        openers=openers,
+        clock=lambda: float(next(times)),
+        move_codec=stay,
     )
     decoder = model.decoder()
     decoder.plan(20, Source(), SAMPLING)  # whatever was chosen plays
@@ -93,7 +105,14 @@ def test_auto_takes_the_fastest(bundle: Path, slow: str, wanted: str) -> None:
     openers = {name: opener(name) for name in ("cuda", "tensorrt")}
     said: list[str] = []
     model = choose(
-        MODEL, bundle, "auto", say=said.append, driver=FakeDriver, openers=openers, clock=lambda: now["seconds"]
+        MODEL,
+        bundle,
+        "auto",
+        say=said.append,
+        driver=FakeDriver,
+        openers=openers,
+        clock=lambda: now["seconds"],
+        move_codec=stay,
     )
     assert (backend_of(model), said) == (wanted, [])
 
@@ -139,7 +158,13 @@ def test_what_differs_within_the_tolerance_plays(bundle: Path) -> None:
 
     said: list[str] = []
     model = choose(
-        MODEL, bundle, "tensorrt", say=said.append, driver=FakeDriver, openers={"tensorrt": fake_tensorrt(nearly)}
+        MODEL,
+        bundle,
+        "tensorrt",
+        say=said.append,
+        driver=FakeDriver,
+        openers={"tensorrt": fake_tensorrt(nearly)},
+        move_codec=stay,
     )
     assert (backend_of(model), said) == ("tensorrt", [])
     assert self_test(MODEL, model) == pytest.approx(TOLERANCE / 2, rel=0.01)
@@ -250,3 +275,32 @@ def test_what_a_package_raises_in_its_own_way_is_said_too(bundle: Path) -> None:
         raise KeyError("cudnn")
 
     assert chosen(bundle, "cuda", {"cuda": broken}) == ("cpu", ["backend cuda: KeyError: 'cudnn'; the CPU plays"])
+
+
+def test_the_codec_goes_to_a_stream_of_its_own_or_says_why_not(bundle: Path) -> None:
+    drivers: list[FakeDriver] = []
+    given: dict[str, Any] = {}
+    moved = dataclasses.replace(MODEL).codec
+
+    def driver() -> FakeDriver:
+        drivers.append(FakeDriver())
+        return drivers[-1]
+
+    def move(codec: Any, files: Mapping[str, Path], where: FakeDriver) -> Any:
+        given.update(files=files, driver=where)
+        return moved
+
+    said: list[str] = []
+    parts = {"say": said.append, "driver": driver, "openers": {"cuda": fake_cuda}}
+    model = choose(MODEL, bundle, "cuda", move_codec=move, **parts)
+    assert (model.codec, said) == (moved, [])
+    assert given["driver"] is drivers[1] is not drivers[0]
+    assert given["files"] == {role: bundle / entry.path for role, entry in MODEL.manifest.files.items()}
+    for error, words in ((DeviceError("it takes 3 ms"), "it takes 3 ms"), (KeyError("lstm"), "KeyError: 'lstm'")):
+
+        def refuse(*_: Any, error: Exception = error) -> Any:
+            raise error
+
+        model = choose(MODEL, bundle, "cuda", move_codec=refuse, **parts)
+        assert model.codec is MODEL.codec
+        assert said.pop() == f"backend cuda: the codec stays on the CPU: {words}"

@@ -47,7 +47,15 @@ def test_what_is_written_where_serve_looks_plays(
     }
     openers = {"cuda": lambda where, given, driver: OrtMaker(where / given.graphs[0].path, driver)}
     said: list[str] = []
-    model = choose(load_bundle(TINY), TINY, "cuda", say=said.append, driver=FakeDriver, openers=openers)
+    model = choose(
+        load_bundle(TINY),
+        TINY,
+        "cuda",
+        say=said.append,
+        driver=FakeDriver,
+        openers=openers,
+        move_codec=lambda codec, *_: codec,
+    )
     assert (backend_of(model), said) == ("cuda", [])
 
 
