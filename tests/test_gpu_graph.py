@@ -24,11 +24,15 @@ from gpu_fixtures import (  # noqa: E402
 )
 
 from attacca.engine.decoder import PatternDecoder  # noqa: E402
+from attacca.engine.device import HostDriver  # noqa: E402
 from attacca.engine.device_decoder import DeviceDecoder  # noqa: E402
 from attacca.engine.device_prompted import DeviceMusicgenDecoder  # noqa: E402
+from attacca.engine.device_step import DeviceStep  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox  # noqa: E402
+from attacca.engine.ort_device import OrtMaker  # noqa: E402
 from attacca.engine.pattern import make_pattern  # noqa: E402
+from attacca.engine.ring_slots import RingSlots  # noqa: E402
 from attacca.export.bundle_weights import read_musicgen, read_weights  # noqa: E402
 from attacca.export.gpu_ops import ATTENTIONS, DIALECTS, GpuExport  # noqa: E402
 
@@ -200,3 +204,42 @@ def test_shapes_are_fixed_and_nothing_needs_the_host(standard: bool) -> None:
 def test_sizes_that_make_no_graph_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GpuExport(**({"rows": 5, "capacity": 64} | change))
+
+
+def rows_at(spec: object, take: int, slot: int) -> tuple[np.ndarray, RingSlots]:
+    """Random rows of a take, and its ring with so many slots kept."""
+    ring = RingSlots(spec.ring)
+    for timestep in range(slot):
+        ring.place(timestep)
+        ring.keep([timestep])
+    return np.random.default_rng([take, slot]).integers(0, 16, (spec.rows, 4)), ring
+
+
+def test_takes_in_one_step_are_what_each_is_alone() -> None:
+    spec, lengths = tiny_spec(STACKED), (0, 37, tiny_spec(STACKED).ring.period + 11)
+    alone, together = (DeviceStep(OrtMaker(tiny_graph(spec, takes), HostDriver()), spec, takes) for takes in (1, 3))
+    found = []
+    for step, groups in ((alone, [[0], [1], [2]]), (together, [[0, 1, 2]])):
+        for group in groups:
+            step.reset()
+            for turn in range(6):  # each from its own length on, one slot kept a step
+                for place, take in enumerate(group):
+                    stack, ring = rows_at(spec, take, lengths[take] + turn)
+                    inputs = step.inputs
+                    inputs["stack"][place] = stack
+                    inputs["write_slots"][place] = ring.place(ring.count)
+                    ring.mask(ring.count, inputs["mask"][place])
+                    drawn = np.random.default_rng([take, turn, 1])
+                    for name in ("cos", "sin", "cond", "noise"):
+                        inputs[name][place] = drawn.standard_normal(inputs[name][place].shape)
+                    inputs["level"][place] = np.arange(5)[::-1]
+                    inputs["row_of_level"][place] = np.arange(4) + 1
+                    inputs["temperature"][place], inputs["guidance"][place] = 0.5 + take, 1.0 + take
+                    inputs["top_k"][place] = 3 + 5 * take
+                step.submit()
+                found.append((step.collect()[0].tokens.copy(), step.logits()))
+    for take in range(3):
+        for turn in range(6):
+            tokens, logits = found[6 * take + turn]
+            np.testing.assert_array_equal(found[18 + turn][0][take], tokens[0])
+            np.testing.assert_allclose(found[18 + turn][1][take], logits[0], rtol=2e-5, atol=2e-5)
