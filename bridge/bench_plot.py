@@ -37,19 +37,27 @@ def draw_growth(growth: list[dict[str, Any]], path: Path) -> Path:
 
 
 def draw_steps(rows: list[dict[str, Any]], path: Path) -> Path:
-    """A bar for each step row: median, and p99 behind it, as a share of the audio they stand for."""
+    """A bar for each step row; see draw_shares."""
+    names = ("model", "pattern", "precision")
     labels = [
-        f"{row['model']}  {row['pattern']}  {row['precision']}  context {row['context']}  {row['threads']} thr."
+        "  ".join([*(row[name] for name in names), f"context {row['context']}", f"{row['threads']} thr."])
         for row in rows
     ]
-    figure, (axes,) = _figure(1, 1.0 + 0.24 * len(rows), width=11.0)
-    places = list(range(len(rows)))[::-1]
-    scale = [100.0 * row["p50_ms"] / row["audio_ms"] if row["audio_ms"] else 0.0 for row in rows]
-    tails = [100.0 * row["p99_ms"] / row["audio_ms"] if row["audio_ms"] else 0.0 for row in rows]
+    return draw_shares(list(zip(labels, rows, strict=True)), path)
+
+
+def draw_shares(bars: list[tuple[str, dict[str, Any]]], path: Path) -> Path:
+    """A bar for each (label, row): the median as a share of the audio it stands for, and p99 behind it."""
+    figure, (axes,) = _figure(1, 1.0 + 0.24 * len(bars), width=11.0)
+    places = list(range(len(bars)))[::-1]
+    medians, tails = (
+        [100.0 * row[key] / row["audio_ms"] if row["audio_ms"] else 0.0 for _, row in bars]
+        for key in ("p50_ms", "p99_ms")
+    )
     axes.barh(places, tails, height=0.62, color=_TAIL, label="p99")
-    axes.barh(places, scale, height=0.62, color=_LINE, label="p50")
-    axes.set_yticks(places, labels, fontsize=7.5)
-    if max(tails) > 60.0:
+    axes.barh(places, medians, height=0.62, color=_LINE, label="p50")
+    axes.set_yticks(places, [label for label, _ in bars], fontsize=7.5)
+    if max(tails, default=0.0) > 60.0:
         axes.axvline(100.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlabel("share of real time, %", color=INK)
     axes.legend(frameon=False, loc="lower right")

@@ -25,6 +25,7 @@ from attacca.bridge.cli_options import (
     Cores,
     Fake,
     Guidance,
+    HoldBeat,
     HoldLevel,
     LockMemory,
     LogLevel,
@@ -127,6 +128,7 @@ def demo_command(
     top_k: TopK = None,
     guidance: Guidance = None,
     hold_level: HoldLevel = None,
+    hold_beat: HoldBeat = None,
     seed: Seed = None,
     fake: Fake = None,
 ) -> None:
@@ -182,6 +184,7 @@ def serve_command(
     top_k: TopK = None,
     guidance: Guidance = None,
     hold_level: HoldLevel = None,
+    hold_beat: HoldBeat = None,
     seed: Seed = None,
     fake: Fake = None,
     priority: Priority = None,
@@ -225,6 +228,7 @@ def continue_command(
     top_k: TopK = None,
     guidance: Guidance = None,
     hold_level: HoldLevel = None,
+    hold_beat: HoldBeat = None,
     seed: Seed = None,
     fake: Fake = None,
 ) -> None:
@@ -255,6 +259,12 @@ def bench_command(
     shape: Annotated[
         list[str] | None, typer.Option("--shape", help="Size of random weights, e.g. musicgen-medium.")
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=21, help="Steps of a row, 10000 if not given.")
+    ] = None,
+    long_s: Annotated[
+        float | None, typer.Option("--long", min=1.0, help="Seconds of the take whose underruns are counted, 600.")
+    ] = None,
     model: Model = None,
     fake: Fake = None,
     threads: Threads = None,
@@ -271,6 +281,7 @@ def bench_command(
     changes: dict[str, Any] = {"parts": tuple(only)} if only else {}
     if shape:
         changes["shapes"] = tuple(shape)
+    changes |= {name: value for name, value in (("steps", steps), ("long_s", long_s)) if value is not None}
     options = replace(bench.QUICK if quick else bench.BenchOptions(), **changes)
     bench.run(effective.settings, options, to=to, plot=plot, arguments=_config_flag(context))
 
@@ -326,6 +337,7 @@ def config_command(
     top_k: TopK = None,
     guidance: Guidance = None,
     hold_level: HoldLevel = None,
+    hold_beat: HoldBeat = None,
     address: Address = None,
     publish: Publish = None,
     osc_host: OscHost = None,
