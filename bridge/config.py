@@ -67,6 +67,7 @@ class Settings:
         None, "Classifier-free guidance scale; 1 is none. If not set, the model's own.", low=0.0, high=10.0
     )
     hold_level: bool = _setting(True, "Hold takes to the level of what was played, if the model asks for it.")
+    hold_beat: bool = _setting(True, "Hold takes to the host's beat, if the model is not told it.")
     address: str = _setting("tcp://127.0.0.1:9123", "Address the engine binds for plugins.", starts="tcp://")
     publish: str = _setting("tcp://127.0.0.1:9124", "Address of chunks and status for listeners.", starts="tcp://")
     osc_host: str = _setting("127.0.0.1", "Interface of the OSC port.")

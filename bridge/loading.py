@@ -46,7 +46,11 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
 def _held(model: Bundle, settings: Settings) -> Bundle:
     """The model, its takes held to no more than the user wants (engine/hold.py)."""
     asked = HoldSection() if model.manifest.hold is UNSET else model.manifest.hold
-    held = replace(asked, level=asked.level and settings.hold_level)
+    held = replace(
+        asked,
+        level=asked.level and settings.hold_level,
+        beat=asked.beat if settings.hold_beat else False,
+    )
     return model if held == asked else dataclasses.replace(model, manifest=replace(model.manifest, hold=held))
 
 
@@ -78,4 +82,7 @@ def sampling_flags(settings: Settings) -> tuple[str, ...]:
     names = ("temperature", "top_k", "guidance")
     given = [(name, getattr(settings, name)) for name in names if getattr(settings, name) is not None]
     sampled = tuple(part for name, value in given for part in (f"--{name.replace('_', '-')}", str(value)))
-    return sampled if settings.hold_level else (*sampled, "--no-hold-level")
+    loose = [
+        f"--no-{name.replace('_', '-')}" for name in ("hold_level", "hold_beat") if not getattr(settings, name)
+    ]
+    return (*sampled, *loose)

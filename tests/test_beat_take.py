@@ -23,7 +23,7 @@ from stream_fakes import (
 from stream_fakes import request as request_of
 
 from attacca.bridge.config import Settings
-from attacca.bridge.loading import load_model
+from attacca.bridge.loading import load_model, sampling_flags
 from attacca.engine.beat_lock import LockConfig
 from attacca.engine.events import ChunkEvent
 from attacca.engine.hold import Hold, hold_of
@@ -205,6 +205,10 @@ def test_ostinato_is_told_the_beat_and_a_manifest_may_ask() -> None:
     assert hold_of(model).beat is None
     asked = msgspec.structs.replace(model.manifest, hold=HoldSection(beat=True))
     assert hold_of(replace(model, manifest=asked)).beat == LockConfig()
+    unasked: Any = load_model(Settings(hold_beat=False))
+    assert hold_of(unasked).beat is None
+    assert unasked.manifest.hold == HoldSection(beat=False)
+    assert sampling_flags(Settings(hold_beat=False)) == ("--no-hold-beat",)
     deaf = msgspec.structs.replace(asked, hold=msgspec.UNSET, conditioning=replace_conditioning(asked))
     assert hold_of(replace(model, manifest=deaf)).beat == LockConfig()
 

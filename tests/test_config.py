@@ -39,6 +39,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "model": "elsewhere",
         "fake": True,
         "hold_level": False,
+        "hold_beat": False,
         "threads": 2,
         "backend": "cuda",
         "text": "slow jazz",

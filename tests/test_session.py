@@ -355,4 +355,4 @@ def test_a_replan_counts_the_steps_of_a_restart_and_what_has_entered_the_pattern
     host.engine.replan(1, None)
     assert (generator.frontier < frontier) == remade
     first = take.meters.control_latency_samples + host.head
-    assert (first >= take._timeline.position_of_frame(frontier + 13)) == (not remade)
+    assert (first >= take._planner.timeline.position_of_frame(frontier + 13)) == (not remade)
