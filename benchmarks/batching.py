@@ -1,8 +1,8 @@
 """Whether takes stepped together cost less than one after another: sizes x precisions x numbers of takes.
 
-`python -m benchmarks.batching --out batching.json` prints a table. Both ways are run in turns in one process, on the
-same weights at the same context, so that their ratio holds on a busy machine; processor time is what is compared,
-wall time is told beside it. Tokens of both ways are compared too: the benchmark fails if one differs.
+`python -m benchmarks.batching --out batching.json` prints a table. Both ways are run in turns in one process, on
+the same weights at the same context, so that their ratio holds on a busy machine; processor time is what is compared,
+wall time is told beside it. Logits of both ways are compared too: the benchmark fails if a bit differs.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    print("size, layers, pattern, weights | takes together, ms of processor a step and take, wall, gain", flush=True)
+    print("size, layers, pattern, weights | takes together, processor ms a step and take, wall, gain", flush=True)
     for name, layers, pattern, precision in SUBJECTS:
         shape = replace(SHAPES[name], layers=layers)
         with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,10 @@ from .manifest import Manifest, ManifestError
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-# Kernels for one row sum in another order than those for several: a call has at least two, the second is idle.
+# Kernels for one row sum in another order than those for several: attention sees at least two, the second is idle.
+# A graph with LONE_ROWS in its metadata takes one and sees to that itself; others are given two.
 MIN_ROWS = 2
+LONE_ROWS = "attacca.lone_rows"
 PREFILL_ROWS = 16
 BRANCHES = 2  # with and without conditions
 
@@ -105,6 +107,8 @@ class StepRuntime:
             self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise ManifestError(f"the decoder graph of {manifest.name} is not readable: {error}") from None
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.least_rows = 1 if LONE_ROWS in metadata else MIN_ROWS
         self.manifest = manifest
         self.shape = self._shape_of(manifest)
         self._check()
@@ -148,6 +152,7 @@ class StepLane:
         shape = runtime.shape
         k, v, rows = shape.num_codebooks, shape.codebook_size, shape.max_rows
         self._session = runtime.session
+        self._least_rows = runtime.least_rows
         self.cache = SlotCache(
             CacheConfig(
                 tensors=2 * BRANCHES * shape.layers,
@@ -208,7 +213,7 @@ class StepLane:
 
     def execute(self) -> None:
         """The second half of `run`."""
-        count = max(self.prepared, MIN_ROWS)
+        count = max(self.prepared, self._least_rows)
         binding = self._bindings.get(count) or self._bind(count)
         self._session.run_with_iobinding(binding)
 

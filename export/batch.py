@@ -111,6 +111,8 @@ class _DecoderBatch(DecoderWriter):
 
 
 class _MusicgenBatch(StepWriter):
+    repeats_row = False  # each take's rows are named
+
     def __init__(
         self,
         weights: Weights,

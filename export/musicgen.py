@@ -23,6 +23,7 @@ from attacca.export.musicgen_checkpoint import MusicgenShape
 Weights = Mapping[str, npt.NDArray[np.float32]]
 BRANCHES = 2
 NORM_EPSILON = 1e-5
+LONE_ROWS = "attacca.lone_rows"  # metadata: a call of one row is as good as one of several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,13 @@ def _stored(options: MusicgenExport) -> str:
 
 
 class StepWriter:
-    """One graph under construction."""
+    """One graph under construction.
+
+    `repeats_row`: a call may have a single row, which the graph repeats for attention alone, where kernels sum a
+    row by itself in another order; what reads weights sees it once.
+    """
+
+    repeats_row = True
 
     def __init__(
         self, weights: Weights, shape: MusicgenShape, options: MusicgenExport, kv_scales: Weights | None
@@ -131,6 +138,7 @@ class StepWriter:
         self.kv_scales = kv_scales
         self.head_dim = shape.dim // shape.heads
         self.b = GraphBuilder("attacca_musicgen")
+        self._counted = False
 
     def write(self) -> onnx.ModelProto:
         self._declare_inputs()
@@ -151,7 +159,33 @@ class StepWriter:
         return self.b.model({"attacca.window_frames": str(self.options.window_frames)} | self._metadata())
 
     def _metadata(self) -> dict[str, str]:
-        return {}
+        return {LONE_ROWS: "1"} if self._repeats else {}
+
+    @property
+    def _repeats(self) -> bool:
+        return self.repeats_row and self.shape.cross
+
+    def _pair(self, rows: str) -> str:
+        """Rows [n, R, .] -> [n, max(R, 2), .]: one row twice."""
+        if not self._repeats:
+            return rows
+        return self.b.node("Gather", [rows, self._row_numbers("pair")], axis=1)
+
+    def _unpair(self, rows: str) -> str:
+        """What _pair repeated is left out."""
+        return self.b.node("Gather", [rows, self._row_numbers("each")], axis=1) if self._repeats else rows
+
+    def _row_numbers(self, name: str) -> str:
+        """int64 "pair" [max(R, 2)], counting to R again and again, or "each" [R]; made once."""
+        b = self.b
+        if not self._counted:
+            zero, one, two = (b.constant(f"rows_{n}", np.array(n, np.int64)) for n in range(3))
+            rows = b.node("Squeeze", [b.node("Shape", ["stack"], start=0, end=1)])
+            counted = b.node("Range", [zero, b.node("Max", [rows, two]), one])
+            b.node("Mod", [counted, rows], out="pair")
+            b.node("Range", [zero, rows, one], out="each")
+            self._counted = True
+        return name
 
     def _sample(self, logits: str) -> None:
         sample(self.b, logits, self.shape.num_codebooks, self.shape.codebook_size)
@@ -229,8 +263,8 @@ class StepWriter:
 
     def _attend_all(self, qkv: str, layer: int) -> str:
         """Attention of both branches: packed rows [2, R, 3 d] -> [2, R, d]."""
-        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(qkv))]
-        return self.b.node("Concat", outputs, axis=0)
+        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(self._pair(qkv)))]
+        return self._unpair(self.b.node("Concat", outputs, axis=0))
 
     def _attend(self, layer: int, branch: int, qkv: str, take: str = "") -> str:
         """One node over one cache, whose inputs' names end in `take`."""
@@ -262,12 +296,12 @@ class StepWriter:
         b, prefix = self.b, f"layers.{layer}.encoder_attn."
         per_head = b.constant("per_head", np.array([0, 0, self.shape.heads, self.head_dim], np.int64))
         joined = b.constant("joined", np.array([0, 0, self.shape.dim], np.int64))
-        split = b.node("Reshape", [self._linear(x, f"{prefix}q_proj.weight"), per_head])
+        split = b.node("Reshape", [self._linear(self._pair(x), f"{prefix}q_proj.weight"), per_head])
         query = b.node("Transpose", [split], perm=[0, 2, 1, 3])
         scores = b.node("Add", [b.node("MatMul", [query, f"cross_key_{layer}"]), "cross_mask"])
         mixed = b.node("MatMul", [b.node("Softmax", [scores], axis=-1), f"cross_value_{layer}"])
         rows = b.node("Reshape", [b.node("Transpose", [mixed], perm=[0, 2, 1, 3]), joined])
-        return self._linear(rows, f"{prefix}out_proj.weight")
+        return self._unpair(self._linear(rows, f"{prefix}out_proj.weight"))
 
     def _feed_forward(self, x: str, prefix: str) -> str:
         hidden = self._linear(x, f"{prefix}fc1.weight")

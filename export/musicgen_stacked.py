@@ -30,6 +30,8 @@ def build_stacked_step(
 class _StackedWriter(StepWriter):
     """One graph under construction."""
 
+    repeats_row = False  # a step has several
+
     def _declare_inputs(self) -> None:
         super()._declare_inputs()
         self.b.input("level", np.int64, ["rows"])
