@@ -23,9 +23,9 @@ class EpochTracker:
     """Audio thread in Python; `epoch` is the number that chunks must carry to be played.
 
     A tempo glides while it moves by at most GLIDE_SHARE of itself within GLIDE_S. Audio that was made for the tempo
-    before is then off the new beat by at most GLIDE_SHARE of its look-ahead after a step, and along a ramp by that
-    times half the look-ahead over GLIDE_S: 16 ms either way for a look-ahead of 250 ms. What moves further is a
-    jump, and so is every change offline, where audio is waited for.
+    before is then off the new beat by at most GLIDE_SHARE of its age after a step, and along a ramp by that times
+    half its age over GLIDE_S: 16 ms either way for what is 250 ms old. What moves further is a jump, and so is any
+    change offline, where audio is waited for.
     """
 
     def __init__(self, sample_rate: int, *, first_epoch: int = 1) -> None:

@@ -24,6 +24,7 @@ from attacca.engine.service import Engine
 
 from . import protocol
 from .controls import SessionControls
+from .glide import Glide
 from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
 from .protocol import Audio, Error, Midi, Param, Prompt, Release, Status, Transport, Trigger
@@ -77,7 +78,7 @@ class Session:
         self._replan_from: int | None = None
         self._drawn: dict[str, Any] = {}  # sampling parameters that changed; a take's own survive the others
         self._recondition = False  # what conditions the plan has changed
-        self._bent = False  # the tempo glides: bar lines have moved by little
+        self._glide = Glide()
         self._outside_take: int | None = None
         self._outside = False  # a command from elsewhere is being handled: its faults are not the client's
         self.attach(engine)
@@ -206,6 +207,7 @@ class Session:
 
     def flush(self, now: float) -> None:
         """Applies gathered changes of controls, at most every REPLAN_EVERY_S, and sends status when it is due."""
+        self._follow_glide(now)
         waited = now - self._replan_s >= REPLAN_EVERY_S or self.timeline.non_realtime
         if self._replan_from is not None and waited:
             position, self._replan_from, self._replan_s = self._replan_from, None, now
@@ -217,19 +219,24 @@ class Session:
                 self._telling.follow(waits=self.timeline.non_realtime)
             if self._recondition:
                 self._recondition = False
-                self._engine.replan(self.number, max(position, self._head), bent=self._bent)
-            if self._bent:
-                self._bent = False
-                self._act(self.takes.regrid(max(position, self._head)))
+                self._engine.replan(self.number, max(position, self._head))
         pace = MEASURES_EVERY_S if self._status_due else STATUS_EVERY_S
         if now - self._status_s >= pace:
             self._status_s, self._status_due = now, False
             self._send_status()
 
+    def _follow_glide(self, now: float) -> None:
+        if self._glide.regrids(now):
+            self._engine.replan(self.number, self._head, bent=True)
+            self._act(self.takes.regrid(self._head))
+        if self._glide.replans(now):
+            self._recondition = True
+            self._mark(self._head)
+
     @property
     def replan_is_due(self) -> bool:
-        """Whether `flush` has a change of controls to apply."""
-        return self._replan_from is not None
+        """Whether `flush` has a change of controls or of tempo to apply."""
+        return self._replan_from is not None or self._glide.under_way
 
     def _audio(self, message: Audio, payload: bytes, now: float) -> None:
         if message.channels != self.hello.channels:
@@ -261,8 +268,8 @@ class Session:
             self._engine.set_realtime(self.number, not snapshot.non_realtime)
         if change is Change.BEND:
             self.counts["bends"] += 1
-            self._bent = self._recondition = True
-            self._mark(position)
+            last, present = self.timeline.segments[-2:]
+            self._glide.bend(now, before=float(last.snapshot.bpm), bpm=float(present.snapshot.bpm))
         elif change.ends_epoch:
             self.counts["epochs"] += 1
             self._status_due = True

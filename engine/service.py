@@ -134,7 +134,7 @@ class Engine:
         What is committed stays, everything after it (or after the position, if that is later) is generated again.
         With a new epoch, committed audio at or after the position is forgotten too: the next chunk begins exactly
         there and carries the new epoch. The client fades at that cut, over at most 10 ms. `bent`: bars lie a little
-        elsewhere in the same epoch, so that what is committed is still good.
+        elsewhere in the same epoch: nothing is made again, what is still to be made follows them.
         """
         if session in self._sessions:
             self._outbox += self._sessions[session].replan(from_position, epoch, bent=bent)

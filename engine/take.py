@@ -186,17 +186,18 @@ class Take:
         return True
 
     def replan(self, from_position: int | None, epoch: int | None, head: int, *, bent: bool = False) -> None:
-        """Controls changed from a position on (None: as soon as possible): forget what was not committed after it.
+        """Controls changed from a position on (None: at once): forget what was not committed after it.
 
-        What could not be made again in time is kept. With a new epoch, committed audio at or after the position is
-        forgotten as well: the next chunk begins there and carries the new epoch. A take that the position leaves
-        without sound is armed again. `bent`: bars lie a little elsewhere, which nothing committed minds.
+        What could not be made again in time is kept. A new epoch takes back what is committed, too: the next chunk
+        begins there, and a take without sound is armed again. `bent`: bars lie a little elsewhere, all is kept.
         """
         state = self._state
         changed_at = head if from_position is None else from_position
         state.epoch = state.epoch if epoch is None else epoch
         if epoch is not None or bent:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
+        if bent:
+            return
         if epoch is not None and from_position is not None and state.committed_end is not None:
             self._rewind(from_position)
         changed = self._chunker.frame_at(changed_at)

@@ -29,7 +29,8 @@ def test_a_paced_take_sounds_through_its_ramps(native: Native, tmp_path: Path) -
     with Engine() as engine:
         host = host_of(native, tmp_path, ATTACCA_ENGINE=engine.address)
         script = Script(plugin=clap_file(native), rate=RATE, length=at(11.5), blocks=(BLOCK,)).play(-1)
-        script.at(0, "flush", "mix", 1).at(0, "wait", "connection", 1, 10).note(RATE // 4)
+        script.at(0, "flush", "mix", 1).at(0, "flush", "lookahead_ms", 400)
+        script.at(0, "wait", "connection", 1, 10).note(RATE // 4)
         for start, bpm, length in (QUICK, SLOW):
             script.at(start, "ramp", bpm, length)
         run = watch(host, script, {})
