@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from attacca.export.decoder import RMS_EPSILON, DecoderShape
-from attacca.export.gpu_ops import BRANCHES, OPSET, GpuExport, GpuOps
+from attacca.export.gpu_ops import BRANCHES, GpuExport, GpuOps
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 HISTORY = "history"
@@ -43,7 +43,7 @@ def build_gpu_decoder(weights: Weights, options: GpuExport, *, heads: int, windo
 def finish(ops: GpuOps, window_frames: int) -> onnx.ModelProto:
     """The model, with what a runtime checks."""
     stated = {"attacca.window_frames": window_frames, "attacca.precision": ops.options.precision}
-    return ops.b.model({name: str(value) for name, value in stated.items()}, opset=OPSET)
+    return ops.b.model({name: str(value) for name, value in stated.items()}, opset=ops.opset)
 
 
 def declare_inputs(ops: GpuOps, num_codebooks: int, codebook_size: int) -> None:
@@ -79,9 +79,9 @@ def embedded(ops: GpuOps, tables: npt.NDArray[np.float32], tokens: str) -> str:
 
 
 def visible(ops: GpuOps) -> str:
-    """The mask for takes of both branches and all heads, bool [N, 1, R, S]."""
+    """The mask for takes of both branches and all heads, [N, 1, R, S], as `attend` takes it."""
     o = ops.options
-    return ops.reshape(ops.both("mask"), BRANCHES * o.takes, 1, o.rows, o.capacity)
+    return ops.seen(ops.reshape(ops.both("mask"), BRANCHES * o.takes, 1, o.rows, o.capacity))
 
 
 def guided(ops: GpuOps, branches: str) -> str:
@@ -164,7 +164,7 @@ class _StackedWriter:
         query, key = ops.turned(turning)
         keys = ops.cached(f"key_{layer}", key)
         values = ops.cached(f"value_{layer}", ops.per_head(value))
-        return ops.joined(ops.attend(query, keys, values, mask))
+        return ops.attend(query, keys, values, mask)
 
     def _feed_forward(self, x: str, layer: int) -> str:
         hidden = self.weights[f"layers.{layer}.ffn_out.weight"].shape[1]

@@ -87,9 +87,9 @@ class _Writer:
         ops, s, prefix = self.ops, self.shape, f"layers.{layer}.self_attn."
         stacked = np.concatenate([self.weights[f"{prefix}{part}_proj.weight"] for part in "qkv"])
         parts = ops.split(ops.linear(x, f"{prefix}qkv", stacked), [s.dim] * 3, 2)
-        query, key, value = (ops.per_head(part) for part in parts)
-        keys, values = ops.cached(f"key_{layer}", key), ops.cached(f"value_{layer}", value)
-        return ops.joined(ops.attend(query, keys, values, mask))
+        keys = ops.cached(f"key_{layer}", ops.per_head(parts[1]))
+        values = ops.cached(f"value_{layer}", ops.per_head(parts[2]))
+        return ops.attend(ops.query(parts[0]), keys, values, mask)
 
     def _cross_attention(self, told: str, layer: int, mask: str) -> str:
         """Rows [T, R, d] of the branch with a prompt, over its keys and values."""
@@ -97,9 +97,8 @@ class _Writer:
         names = [f"cross_{part}_{layer}" for part in ("key", "value")]
         for name in names:
             ops.b.input(name, ops.dtype, [o.takes, s.heads, self.tokens, ops.head_dim])
-        query = ops.per_head(self._linear(told, f"{prefix}q_proj.weight"), branches=1)
-        mixed = ops.attend_across(query, *names, mask)
-        return self._linear(ops.joined(mixed, branches=1), f"{prefix}out_proj.weight")
+        query = ops.query(self._linear(told, f"{prefix}q_proj.weight"), branches=1)
+        return self._linear(ops.attend_across(query, *names, mask), f"{prefix}out_proj.weight")
 
     def _logits(self, hidden: str) -> str:
         """Guided logits [T, K, V] of each take's first row."""

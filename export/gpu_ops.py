@@ -1,8 +1,11 @@
 """Building blocks of the graphs for GPUs, in two dialects: onnxruntime's fused nodes, or standard ONNX alone.
 
 Under export/gpu_graph.py. Everything has static shapes and stays on the device; weights and cache are of one type.
-TensorScatter writes new rows into the cache, whose input and output are to be bound at one address; attention is
-ONNX Attention or plain operators, always under an explicit boolean mask, since lengths given otherwise can be lost.
+New rows are scattered into the cache, whose input and output are to be bound at one address; attention is one
+operator or several plain ones, always under an explicit mask, since lengths given otherwise can be lost.
+
+onnxruntime's dialect keeps to opset 21, since a kernel serves the opsets it is registered for and no later ones; the
+standard one needs 24, the first with TensorScatter and Attention over a cache, which TensorRT maps to its own layers.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from attacca.export.graph import MICROSOFT, GraphBuilder
+from attacca.export.graph import MICROSOFT, OPSET, GraphBuilder
 
-OPSET = 24  # the first with TensorScatter and Attention under a mask over a cache
+STANDARD_OPSET = 24
 DIALECTS = ("onnxruntime", "standard")
 ATTENTIONS = ("plain", "operator")
 PRECISIONS = ("fp32", "fp16")
@@ -62,7 +65,9 @@ class GpuOps:
         self.fused = options.dialect == "onnxruntime"
         self.dtype = np.dtype(np.float16 if self.half else np.float32)
         self._onnx_type = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
-        self._write_slots = ""  # of the takes of both branches
+        self.opset = OPSET if self.fused else STANDARD_OPSET
+        self._by_rows = self.fused and options.attention == "operator"  # queries stay [N, R, d]
+        self._written = ""  # where cached rows go
 
     def ints(self, *values: int) -> str:
         """A constant vector, as axes and shapes are."""
@@ -125,14 +130,18 @@ class GpuOps:
             "Transpose", [self.reshape(x, takes, self.options.rows, -1, self.head_dim)], perm=[0, 2, 1, 3]
         )
 
-    def joined(self, x: str, branches: int = BRANCHES) -> str:
+    def query(self, x: str, branches: int = BRANCHES) -> str:
+        """[N, R, heads * size] as `attend` and `attend_across` take it."""
+        return x if self._by_rows else self.per_head(x, branches)
+
+    def _joined(self, x: str, branches: int) -> str:
         """[N, heads, R, size] -> [N, R, heads * size]."""
         rows = self.options.rows
         moved = x if rows == 1 else self.b.node("Transpose", [x], perm=[0, 2, 1, 3])
         return self.reshape(moved, branches * self.options.takes, rows, self.heads * self.head_dim)
 
     def turned(self, x: str) -> list[str]:
-        """Rotary positions: queries and keys side by side [N, R, 2 d] -> [queries, keys], each [N, heads, R, size].
+        """Rotary positions: queries and keys side by side [N, R, 2 d] -> [query, keys [N, heads, R, size]].
 
         Reads the inputs cos and sin [takes, R, size / 2].
         """
@@ -142,7 +151,8 @@ class GpuOps:
             each = np.arange(o.takes * o.rows, dtype=np.int64).reshape(o.takes, o.rows)
             places = b.constant("row_places", np.concatenate([each] * BRANCHES))
             turned = b.node("RotaryEmbedding", [x, places, *tables], domain=MICROSOFT)
-            return [self.per_head(part) for part in self.split(turned, [dim, dim], 2)]
+            query, key = self.split(turned, [dim, dim], 2)
+            return [self.query(query), self.per_head(key)]
         cos, sin = (
             self.reshape(self.both(self.working(n)), BRANCHES * o.takes, 1, o.rows, half) for n in ("cos", "sin")
         )
@@ -157,27 +167,58 @@ class GpuOps:
         sizes: list[int | str] = [BRANCHES * o.takes, self.heads, o.capacity, self.head_dim]
         self.b.input(name, self.dtype, sizes)
         self.b.output(f"{name}.out", self.dtype, sizes)
-        if not self._write_slots:
-            self._write_slots = self.both("write_slots")
-        return self.b.node(
-            "TensorScatter", [name, rows, self._write_slots], axis=2, mode="linear", out=f"{name}.out"
+        self._written = self._written or self._places()
+        if self.fused:
+            return self.b.node("ScatterElements", [name, self._written, rows], axis=2, out=f"{name}.out")
+        return self.b.node("TensorScatter", [name, rows, self._written], axis=2, mode="linear", out=f"{name}.out")
+
+    def _places(self) -> str:
+        """write_slots of the takes of both branches; for ScatterElements, of every value [N, heads, R, size]."""
+        b, o, slots = self.b, self.options, self.both("write_slots")
+        if not self.fused:
+            return slots
+        each = b.constant("row_numbers", np.arange(o.rows, dtype=np.int64)[:, None])
+        rows = b.node("Add", [self.reshape(slots, BRANCHES * o.takes, 1, 1, 1), each])
+        return b.node("Expand", [rows, self.ints(BRANCHES * o.takes, self.heads, o.rows, self.head_dim)])
+
+    def seen(self, mask: str) -> str:
+        """A boolean mask [N, 1, R, S] as `attend` takes it."""
+        if not self._by_rows:
+            return mask
+        zero, lowest = (
+            self.b.constant(f"bias_{i}", np.array(v, self.dtype)) for i, v in enumerate((0.0, self._lowest))
         )
+        return self.b.node("Where", [mask, zero, lowest])
+
+    @property
+    def _lowest(self) -> float:
+        return _LOWEST[self.options.precision]
 
     def attend(self, query: str, key: str, value: str, mask: str) -> str:
-        """Attention [N, heads, R, size] of query over key and value [N, heads, S, size] where mask is true."""
+        """Attention, [N, R, d], of a query over key and value [N, heads, S, size] where `seen` is true."""
         b, scale = self.b, float(self.head_dim**-0.5)
+        if self._by_rows:
+            return self._attend_by_rows(query, key, value, mask, scale)
         if self.options.attention == "operator":
-            return b.node("Attention", [query, key, value, mask], scale=scale)
+            return self._joined(b.node("Attention", [query, key, value, mask], scale=scale), BRANCHES)
         scaled = b.node("Mul", [query, b.constant("attention_scale", np.array(scale, self.dtype))])
         scores = b.node("MatMul", [scaled, b.node("Transpose", [key], perm=[0, 1, 3, 2])])
-        lowest = b.constant("attention_lowest", np.array(_LOWEST[self.options.precision], self.dtype))
+        lowest = b.constant("attention_lowest", np.array(self._lowest, self.dtype))
         weights = b.node("Softmax", [b.node("Where", [mask, scores, lowest])], axis=-1)
-        return b.node("MatMul", [weights, value])
+        return self._joined(b.node("MatMul", [weights, value]), BRANCHES)
 
     def attend_across(self, query: str, key: str, value: str, bias: str) -> str:
-        """The same over keys that are scaled already, `bias` [N, 1, R, S] added to the scores."""
+        """The same in one branch over keys that are scaled already, `bias` [N, 1, R, S] added to the scores."""
         b = self.b
+        if self._by_rows:
+            return self._attend_by_rows(query, key, value, bias, 1.0)
         if self.options.attention == "operator":
-            return b.node("Attention", [query, key, value, bias], scale=1.0)
+            return self._joined(b.node("Attention", [query, key, value, bias], scale=1.0), 1)
         scores = b.node("MatMul", [query, b.node("Transpose", [key], perm=[0, 1, 3, 2])])
-        return b.node("MatMul", [b.node("Softmax", [b.node("Add", [scores, bias])], axis=-1), value])
+        return self._joined(
+            b.node("MatMul", [b.node("Softmax", [b.node("Add", [scores, bias])], axis=-1), value]), 1
+        )
+
+    def _attend_by_rows(self, query: str, key: str, value: str, bias: str, scale: float) -> str:
+        inputs = [query, key, value, "", "", bias]
+        return self.b.node("MultiHeadAttention", inputs, domain=MICROSOFT, num_heads=self.heads, scale=scale)
