@@ -1,8 +1,8 @@
 """Whether takes stepped together cost less than one after another: sizes x precisions x numbers of takes.
 
 `python -m benchmarks.batching --out batching.json` prints a table. Both ways are run in turns in one process, on
-the same weights at the same context, so that their ratio holds on a busy machine; processor time is what is compared,
-wall time is told beside it. Logits of both ways are compared too: the benchmark fails if a bit differs.
+the same weights at the same context, so that their ratio holds on a busy machine; processor time is compared, wall
+time is told beside it. Logits of both ways are compared too: the benchmark fails if a bit differs.
 """
 
 from __future__ import annotations

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from decoder_fixtures import SAMPLING, TINY
@@ -14,16 +18,18 @@ from stream_fakes import FixedController
 pytest.importorskip("onnx")
 
 from attacca.engine.batch import BatchRuntime
-from attacca.engine.bundle import Model, load_bundle
+from attacca.engine.bundle import Model, load_bundle, verify_bundle
 from attacca.engine.company import MARGIN_S, Batch, Company, Wish, company_of
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.events import ChunkEvent, TakeEnded, TakeRequest
 from attacca.engine.generator import Sampling
+from attacca.engine.manifest import DECODER_BATCH_ROLE, read_manifest
 from attacca.engine.pace import Pace, measure_pace
 from attacca.engine.planner import ConditionRows
 from attacca.engine.service import Engine
-from attacca.export.batch import build_decoder_batch
-from attacca.export.decoder import DecoderExport
+from attacca.export.batch import build_decoder_batch, save_batch
+from attacca.export.bundle import write_bundle
+from attacca.export.decoder import DecoderExport, save_decoder
 from attacca.export.tiny import DIM, HEADS, HIDDEN, LAYERS, LAYOUT, WINDOW_FRAMES, random_decoder
 
 RATE, TAKES = 48000, 4
@@ -31,19 +37,19 @@ PAYS = Pace(cost=(1.0, 1.2, 1.4, 1.6))
 
 
 @cache
+def tiny_weights() -> dict[str, np.ndarray]:
+    """Those of the committed tiny bundle."""
+    return random_decoder(
+        layers=LAYERS, dim=DIM, hidden=HIDDEN, num_codebooks=4, codebook_size=16, conditioning_width=LAYOUT.width
+    )
+
+
+@cache
 def model(pace: Pace | None) -> Model:
     loaded = load_bundle(TINY)
     if pace is None:
         return loaded
-    weights = random_decoder(
-        layers=LAYERS,
-        dim=DIM,
-        hidden=HIDDEN,
-        num_codebooks=loaded.manifest.num_codebooks,
-        codebook_size=loaded.manifest.codebook_size,
-        conditioning_width=LAYOUT.width,
-    )
-    graph = build_decoder_batch(weights, DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES), TAKES)
+    graph = build_decoder_batch(tiny_weights(), DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES), TAKES)
     runtime = BatchRuntime(graph.SerializeToString(), loaded.runtime)
     return replace(loaded, batch=Batch(runtime=runtime, pace=pace))
 
@@ -165,16 +171,38 @@ def test_pace_is_measured_with_the_bits() -> None:
     batch, single = model(PAYS).batch.runtime, model(PAYS).runtime
     pace = measure_pace(single, batch, rows=5)
     assert len(pace.cost) == TAKES and pace.cost[0] == 1.0 and pace.equal
-    weights = {
-        name: 1.01 * array
-        for name, array in random_decoder(
-            layers=LAYERS,
-            dim=DIM,
-            hidden=HIDDEN,
-            num_codebooks=4,
-            codebook_size=16,
-            conditioning_width=LAYOUT.width,
-        ).items()
-    }
+    weights = {name: 1.01 * array for name, array in tiny_weights().items()}
     graph = build_decoder_batch(weights, DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES), TAKES)
     assert not measure_pace(single, BatchRuntime(graph.SerializeToString(), single), rows=5).equal
+
+
+def bundle_with(folder: Path, weights: dict[str, np.ndarray]) -> Path:
+    """The tiny bundle with a graph of several takes that says it is over its weights."""
+    shutil.copytree(TINY, folder)
+    written = read_manifest(folder)
+    save_decoder(folder / "other.onnx", weights, DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES))
+    graph = build_decoder_batch(weights, DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES), TAKES)
+    save_batch(graph, folder / "other.onnx")
+    fields = {name: getattr(written, name) for name in msgspec.structs.asdict(written)}
+    del fields["format_version"], fields["files"]
+    files = {role: entry.path for role, entry in written.files.items()}
+    write_bundle(folder, fields, {**files, DECODER_BATCH_ROLE: "decoder_batch.onnx", "weights": "other.onnx"})
+    return folder
+
+
+def test_a_bundle_is_served_by_what_it_gains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Pace] = []
+
+    def measure(*given: Any, **named: Any) -> Pace:
+        measured.append(replace(measure_pace(*given, **named), cost=PAYS.cost))
+        return measured[-1]
+
+    monkeypatch.setattr("attacca.engine.bundle.measure_pace", measure)
+    folder = bundle_with(tmp_path / "own", tiny_weights())
+    assert verify_bundle(folder) == []
+    assert load_bundle(folder).batch is None and measured == []  # one take: nothing is loaded or measured
+    assert load_bundle(TINY, several=True).batch is None and measured == []
+    shared = load_bundle(folder, several=True).batch
+    assert shared is not None and shared.pace.equal and shared.runtime.takes == TAKES
+    strangers = bundle_with(tmp_path / "foreign", {name: 1.01 * w for name, w in tiny_weights().items()})
+    assert load_bundle(strangers, several=True).batch is None and not measured[-1].equal
