@@ -72,7 +72,11 @@ class Hello(Message, tag="hello", frozen=True):
 
 
 class Transport(Message, tag="transport", frozen=True):
-    """What the host said of a block that begins at `position`; sent on change and at least every 100 ms."""
+    """What the host said of a block that begins at `position`; sent on change and at least every 100 ms.
+
+    A jump begins a new epoch, for which all is made anew. A tempo that glides comes in the old one: what was sent
+    stays due, what follows is made for the new tempo.
+    """
 
     epoch: Id
     position: Position

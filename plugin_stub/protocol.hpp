@@ -108,6 +108,8 @@ struct Hello {
 };
 
 // What the host said of a block that begins at `position`; sent on change and at least every 100 ms.
+// A jump begins a new epoch, for which all is made anew. A tempo that glides comes in the old one: what was sent stays
+// due, what follows is made for the new tempo.
 struct Transport {
     static constexpr std::string_view type = "transport";
     static constexpr bool has_payload = false;
