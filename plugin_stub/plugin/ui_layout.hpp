@@ -1,4 +1,4 @@
-// Layout: where everything stands in the plugin window, in units (the window is never less than 600 x 380 of them; a
+// Layout: where everything stands in the plugin window, in units (the window is never less than 600 x 414 of them; a
 // unit is as many pixels as fit). Between window size and drawing, and between pointer and controls; no graphics in it.
 // Thread: main.
 #pragma once
@@ -8,9 +8,9 @@
 
 namespace attacca::ui {
 
-inline constexpr double kLeastWidth = 600.0, kLeastHeight = 380.0;
-inline constexpr unsigned kWidth_px = 900, kHeight_px = 570;  // as opened, at scale factor 1
-inline constexpr unsigned kLeastWidth_px = 600, kLeastHeight_px = 380;
+inline constexpr double kLeastWidth = 600.0, kLeastHeight = 414.0;
+inline constexpr unsigned kWidth_px = 900, kHeight_px = 621;  // as opened, at scale factor 1
+inline constexpr unsigned kLeastWidth_px = 600, kLeastHeight_px = 414;
 
 struct Rect {
     float x{0}, y{0}, w{0}, h{0};

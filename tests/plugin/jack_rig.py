@@ -176,7 +176,7 @@ def screen() -> tuple[subprocess.Popen[str] | None, dict[str, str]]:
     if "DISPLAY" in os.environ or shutil.which("Xvfb") is None:
         return None, {}
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", "1", "-screen", "0", "900x570x24"],
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "900x621x24"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

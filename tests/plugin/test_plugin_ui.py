@@ -27,11 +27,11 @@ from listening import Listening
 pytestmark = pytest.mark.plugin
 
 SHOT = Path(__file__).with_name("window_shot.py")
-SCREEN = "-screen 0 900x570x24"
+SCREEN = "-screen 0 900x621x24"
 GOOD, BAD, INPUT = (75, 210, 164), (240, 101, 92), (115, 141, 186)  # rgb: playing, no engine, captured
 GRID = (slice(100, 315), slice(22, 700))  # rows, columns
 HEADER = (slice(15, 95), slice(10, 500))
-FIELD = (slice(282, 314), slice(30, 300))
+FIELD = (slice(334, 366), slice(30, 300))
 NEEDED = ("jackd", "xvfb-run", "import", "xdotool", "xwininfo")
 
 
@@ -75,7 +75,7 @@ def pictures(formats: Formats, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def test_the_words_differ_in_every_state(pictures: dict[str, np.ndarray]) -> None:
     assert set(pictures) == {"idle", "armed", "playing", "after"}
-    assert all(picture.shape == (570, 900, 3) for picture in pictures.values())
+    assert all(picture.shape == (621, 900, 3) for picture in pictures.values())
     for one, other in (("idle", "armed"), ("armed", "playing"), ("playing", "after")):
         apart = np.abs(pictures[one][HEADER] - pictures[other][HEADER]).max(axis=2) > 0.2
         assert apart.sum() > 100, (one, other)
@@ -117,7 +117,7 @@ def test_what_is_typed_into_the_field_is_told(formats: Formats, tmp_path: Path) 
     need_tools()
     script = tmp_path / "typed.sh"
     field, elsewhere = (
-        "xdotool mousemove 450 298 click 1; sleep 0.7",
+        "xdotool mousemove 450 350 click 1; sleep 0.7",
         "xdotool mousemove 300 150 click 1; sleep 0.7",
     )
 

@@ -1,7 +1,7 @@
 """The plugin's window as seen: the JACK standalone on a virtual screen, played and photographed (jack_rig.py).
 
 A script, for it needs a screen as large as the window. It writes the picture of the documents, the demo's riff and
-a take of the default model in full course: `xvfb-run -a -s "-screen 0 900x570x24" python
+a take of the default model in full course: `xvfb-run -a -s "-screen 0 900x621x24" python
 tests/plugin/window_shot.py docs/img/plugin.png`. With --engine it photographs every state for test_plugin_ui.py.
 """
 
@@ -24,7 +24,7 @@ from attacca.bridge.engine_process import EngineProcess
 RIG = Path(__file__).with_name("jack_rig.py")
 ROOT = Path(__file__).parents[2]
 RATE = 48000
-TRIGGER = "click 124 414"  # the large pad, in the window as opened
+TRIGGER = "click 124 465"  # the large pad, in the window as opened
 
 
 def photograph(
