@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ GPU_BACKENDS = ("tensorrt", "cuda")  # by expected speed
 TOLERANCE = 0.05  # RMS of the difference of logits over their RMS; int8 weights against halves lie near 0.01
 ENGINES = "engines"
 _LISTENED, _FORCED, _TIMED_STEPS = 8, 16, 48
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 MoveCodec = Callable[[Codec | Encodec, Mapping[str, Path], Driver], Codec | Encodec]
 Open = Callable[[Path, GpuSpec, Driver], ProgramMaker]
@@ -50,9 +52,9 @@ class DeviceModel(Model):
     device: DeviceRuntime
 
     def decoder(self) -> PatternDecoder:
-        """A fresh stream of the decoder itself."""
+        """A fresh stream of the decoder itself; on the CPU once the device has failed."""
         runtime: Any = self.device
-        return DeviceDecoder(runtime, self.pattern)
+        return super().decoder() if _failed(self.device) else DeviceDecoder(runtime, self.pattern)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,16 @@ class PromptedDeviceModel(PromptedModel):
 
     def decoder(self) -> PromptedDecoder:
         """A fresh stream of the decoder itself, which knows no more than its window."""
+        if _failed(self.device):
+            return super().decoder()
         return DeviceMusicgenDecoder(self.device, self.pattern, self.box)
+
+
+def _failed(device: DeviceRuntime) -> bool:
+    """Whether a take has met an error of the device; said each time, since each take is slower for it."""
+    if device.failed:
+        _log.warning("backend %s has failed (%s); the CPU plays", device.name, device.failed)
+    return bool(device.failed)
 
 
 def backend_of(model: object) -> str:
@@ -171,6 +182,12 @@ def choose(
     except NotAvailable as error:
         if backend != "auto":
             say(f"backend {backend}: {error}; the CPU plays")
+        return model
+    try:
+        find_spec(bundle, read_manifest(bundle))
+    except ManifestError as error:  # told before anything is loaded onto the device
+        device.close()
+        say(f"backend {backend}: {error}; the CPU plays")
         return model
     passed: list[tuple[float, Model]] = []
     reasons = []

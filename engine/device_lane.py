@@ -6,14 +6,16 @@ entry can be pending: a token that an earlier queued step draws, which the graph
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .device import ProgramMaker
+from .device import DeviceError, ProgramMaker
 from .device_step import DEPTH, DeviceStep, Result, Saved
 from .gpu_spec import GpuSpec
 from .manifest import Manifest
@@ -58,6 +60,7 @@ class DeviceRuntime:
         self.maker, self.spec, self.manifest, self.name = maker, spec, manifest, name
         self.shape = StepShape.of(manifest)
         self._idle: list[DeviceStep] = []
+        self.failed = ""  # why the device is not to be used any more: most of its errors last
 
     def lane(self) -> DeviceLane:
         """Buffers and an empty cache for one stream. DeviceError if the device has no memory left."""
@@ -93,6 +96,7 @@ class DeviceLane:
 
     def __init__(self, runtime: DeviceRuntime) -> None:
         spec = self.spec = runtime.spec
+        self._runtime = runtime
         self._step = runtime.take_step()
         self._finalizer = weakref.finalize(self, runtime.give_step, self._step)
         self.cache = DeviceCache(spec, self._step)
@@ -145,11 +149,21 @@ class DeviceLane:
         inputs["noise"][:] = self.noise
         for name in ("temperature", "guidance", "top_k"):
             whole[name][:] = getattr(self, name)
-        self._step.submit()
+        with self._noting():
+            self._step.submit()
 
     def collect(self) -> list[Result]:
         """Wait for every queued step; what they drew, in order."""
-        return self._step.collect()
+        with self._noting():
+            return self._step.collect()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except DeviceError as error:
+            self._runtime.failed = str(error)
+            raise
 
     def take(self, result: Result) -> None:
         """Show a step's result in `tokens` and `logits`."""

@@ -28,8 +28,10 @@ from attacca.engine.backends import (
 )
 from attacca.engine.bundle import load_bundle
 from attacca.engine.device import DeviceError, NotAvailable, OutOfMemory
+from attacca.engine.generator import Sampling
 from attacca.engine.gpu_spec import manifest_sha256
 from attacca.engine.manifest import ManifestError, read_manifest
+from attacca.engine.offline import continue_offline
 from attacca.engine.ort_device import OrtMaker
 from attacca.engine.tensorrt_device import TensorrtMaker, engine_key
 
@@ -304,3 +306,36 @@ def test_the_codec_goes_to_a_stream_of_its_own_or_says_why_not(bundle: Path) -> 
         model = choose(MODEL, bundle, "cuda", move_codec=refuse, **parts)
         assert model.codec is MODEL.codec
         assert said.pop() == f"backend cuda: the codec stays on the CPU: {words}"
+
+
+def test_a_take_of_a_session_sounds_the_same_on_a_device(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = {"openers": {"tensorrt": fake_tensorrt()}, "move_codec": stay}
+    driver = FakeDriver()
+    device = choose(MODEL, bundle, "tensorrt", say=pytest.fail, driver=lambda: driver, **parts)
+    heard = (0.1 * np.random.default_rng(4).standard_normal((24000, 1))).astype(np.float32)
+    sampling = Sampling(seed=3, temperature=0.9, top_k=9, guidance=1.5)
+    wanted, found = (continue_offline(m, heard, 32000, seconds=1.0, sampling=sampling) for m in (MODEL, device))
+    np.testing.assert_array_equal(wanted.codes, found.codes)
+    np.testing.assert_array_equal(wanted.pcm, found.pcm)
+    replays = driver.launches
+    assert replays > 50
+    left = {"steps": 30}
+
+    def fail(graph: int) -> None:
+        left["steps"] -= 1
+        if left["steps"] < 0:
+            raise DeviceError("cuGraphLaunch answers 719: unspecified launch failure")
+        FakeDriver.launch(driver, graph)
+
+    driver.launch = fail
+    with pytest.raises(RuntimeError, match=r"the continuation ended: .*cuGraphLaunch answers 719"):
+        continue_offline(device, heard, 32000, seconds=1.0, sampling=sampling)
+    done, device_failed = driver.launches, "cuGraphLaunch answers 719"
+    assert device_failed in device.device.failed
+    with caplog.at_level("WARNING"):
+        again = continue_offline(device, heard, 32000, seconds=1.0, sampling=sampling)
+    assert driver.launches == done  # its errors last: from the next take on the CPU plays
+    assert (
+        f"backend tensorrt has failed ({device_failed}: unspecified launch failure); the CPU plays" in caplog.text
+    )
+    np.testing.assert_array_equal(wanted.pcm, again.pcm)
