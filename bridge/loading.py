@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from attacca.bridge.config import Settings
 from attacca.bridge.licence import licence_line
 from attacca.bridge.teller import tell
-from attacca.engine.backends import choose
+from attacca.engine.backends import backend_of, choose
 from attacca.engine.bundle import Model as Bundle
 from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.events import Model
@@ -35,6 +35,8 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
     folder = find_bundle(settings.model)
     model = _held(load_bundle(folder, threads=settings.threads, several=several), settings)
     model = choose(model, folder, settings.backend, say=lambda line: print(f"attacca: {line}", file=sys.stderr))
+    if backend_of(model) != "cpu":
+        print(f"attacca: {model.manifest.name}: the decoder plays on {backend_of(model)}", file=sys.stderr)
     line = licence_line(model.manifest.licence)
     if line is not None:
         print(f"attacca: {model.manifest.name}: {line}", file=sys.stderr)

@@ -15,6 +15,8 @@ import pytest
 from decoder_fixtures import SAMPLING, TINY, Source
 from fake_gpu import TINY_GPU, FakeDriver, FakeTensorrt
 
+from attacca.bridge import loading
+from attacca.bridge.config import Settings
 from attacca.engine import tensorrt_device
 from attacca.engine.backends import (
     TOLERANCE,
@@ -339,3 +341,18 @@ def test_a_take_of_a_session_sounds_the_same_on_a_device(bundle: Path, caplog: p
         f"backend tensorrt has failed ({device_failed}: unspecified launch failure); the CPU plays" in caplog.text
     )
     np.testing.assert_array_equal(wanted.pcm, again.pcm)
+
+
+def test_loading_asks_for_the_backend_and_says_which_one_plays(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fake_choice(model: Any, folder: Path, backend: str, *, say: Any) -> Any:
+        parts = {"driver": FakeDriver, "openers": {"cuda": fake_cuda}, "move_codec": stay}
+        return choose(model, folder, backend, say=say, **parts)
+
+    monkeypatch.setattr(loading, "choose", fake_choice)
+    assert backend_of(loading.load_model(Settings(model=str(bundle), backend="cuda"))) == "cuda"
+    assert capsys.readouterr().err == "attacca: tiny: the decoder plays on cuda\n"
+    shutil.rmtree(bundle / "gpu")
+    assert backend_of(loading.load_model(Settings(model=str(bundle), backend="cuda"))) == "cpu"
+    assert capsys.readouterr().err.startswith("attacca: backend cuda: tiny has no graphs for GPUs: attacca export")
