@@ -112,36 +112,46 @@ def late_ms(pcm: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     return 1000.0 * (strokes - np.round(strokes * 2.0) / 2.0), strokes
 
 
-@pytest.mark.parametrize(("rate", "tempo"), [(MODEL_RATE, 1.01), (48000, 0.985)])
-def test_a_take_of_a_drifting_model_lies_on_the_grid(rate: int, tempo: float) -> None:
-    made = played_on(rate, 60, tempo=tempo)
-    assert len(made.pcm) == 60 * rate
+@pytest.mark.parametrize(
+    ("rate", "tempo", "seconds"),
+    [
+        (MODEL_RATE, 1.01, 16),
+        pytest.param(48000, 0.985, 60, marks=pytest.mark.slow),
+        pytest.param(44100, 1.01, 300, marks=pytest.mark.slow),
+    ],
+)
+def test_a_take_of_a_drifting_model_lies_on_the_grid(rate: int, tempo: float, seconds: int) -> None:
+    made = played_on(rate, seconds, tempo=tempo)
+    assert len(made.pcm) == seconds * rate
     late, _ = late_ms(made.pcm, rate)
-    assert len(late) == 120  # none lost, none twice
+    assert len(late) == 2 * seconds  # none lost, none twice
     assert np.abs(late).max() < 25.0
     assert np.abs(late[10:]).max() < 10.0
-    loose, _ = late_ms(played_on(rate, 20, tempo=tempo, hold=Hold()).pcm, rate)
-    assert np.abs(loose).max() > 100.0
     assert made.measures.new_beginnings == 0
     assert abs(made.measures.beat_error_ms) < 10.0
-    wanted = -1000.0 * 60.0 * (tempo - 1.0)
+    wanted = -1000.0 * seconds * (tempo - 1.0)
     assert made.measures.drift_ms == pytest.approx(wanted, abs=60.0)
 
 
+def test_a_take_that_is_not_held_drifts() -> None:
+    made = played_on(MODEL_RATE, 16, tempo=1.01, hold=Hold())
+    late, _ = late_ms(made.pcm, MODEL_RATE)
+    assert late.min() == pytest.approx(-160.0, abs=10.0)
+    assert made.measures.drift_ms == 0.0
+
+
 def test_a_take_in_time_is_not_touched() -> None:
-    assert np.array_equal(played_on(48000, 20, tempo=1.0).pcm, played_on(48000, 20, tempo=1.0, hold=Hold()).pcm)
+    assert np.array_equal(played_on(48000, 8, tempo=1.0).pcm, played_on(48000, 8, tempo=1.0, hold=Hold()).pcm)
 
 
 def test_what_stretch_cannot_repair_begins_anew_at_a_bar() -> None:
-    made = played_on(MODEL_RATE, 24, tempo=1.035)
-    assert len(made.pcm) == 24 * MODEL_RATE
+    made = played_on(MODEL_RATE, 16, tempo=1.035)
+    assert len(made.pcm) == 16 * MODEL_RATE
     assert made.measures.new_beginnings >= 2
     late, strokes = late_ms(made.pcm, MODEL_RATE)
     assert np.abs(late).max() < 100.0
-    anew = [at for at in range(2, 24, 2) if np.abs(late[np.abs(strokes - at) < 0.01]).min(initial=99.0) < 2.0]
+    anew = [at for at in range(2, 16, 2) if np.abs(late[np.abs(strokes - at) < 0.01]).min(initial=99.0) < 2.0]
     assert len(anew) == made.measures.new_beginnings
-    loose, _ = late_ms(played_on(MODEL_RATE, 24, tempo=1.035, hold=Hold()).pcm, MODEL_RATE)
-    assert np.abs(loose).max() > 200.0
 
 
 def test_samples_lie_where_they_belong_through_the_lock() -> None:
@@ -177,27 +187,27 @@ def drumming(seconds: int, *, tempo: float, epoch_at_s: int | None = None) -> tu
 
 @pytest.mark.parametrize("tempo", [1.015, 1.035])
 def test_a_new_epoch_goes_on_as_if_there_had_been_none(tempo: float) -> None:
-    _, straight = drumming(14, tempo=tempo)
-    _, again = drumming(14, tempo=tempo, epoch_at_s=9)
-    assert np.array_equal(straight[: 9 * MODEL_RATE], again[: 9 * MODEL_RATE])
+    _, straight = drumming(8, tempo=tempo)
+    _, again = drumming(8, tempo=tempo, epoch_at_s=6)
+    assert np.array_equal(straight[: 6 * MODEL_RATE], again[: 6 * MODEL_RATE])
     if tempo < 1.03:  # else the bar at which to begin anew may be another
         assert np.array_equal(straight, again)
 
 
 @pytest.mark.parametrize("tempo", [1.015, 1.035])
 def test_a_held_take_is_replayed_bit_exactly(tempo: float) -> None:
-    host, _ = drumming(10, tempo=tempo)
+    host, _ = drumming(5, tempo=tempo)
     take, head = host.engine._sessions[1].takes[1], host.head
     saved = take.snapshot()
 
     def on() -> np.ndarray:
-        events = list(itertools.chain.from_iterable(take.work(head + i * HOP) for i in range(500)))
+        events = list(itertools.chain.from_iterable(take.work(head + i * HOP) for i in range(250)))
         return np.concatenate([e.pcm for e in events if isinstance(e, ChunkEvent) and e.committed])
 
     first = on()
     take.restore(saved)
     assert np.array_equal(on(), first)
-    assert len(first) > 5 * MODEL_RATE
+    assert len(first) > 4 * MODEL_RATE
 
 
 def test_ostinato_is_told_the_beat_and_a_manifest_may_ask() -> None:

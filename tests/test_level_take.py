@@ -73,21 +73,21 @@ def levels(sound: np.ndarray, every_s: float = 1.0) -> np.ndarray:
 
 
 def test_a_drifting_take_stays_where_the_phrase_was() -> None:
-    host, held = take_of(DriftModel(), 30)
-    _, bare = take_of(DriftModel(hold=Hold()), 30)
+    host, held = take_of(DriftModel(), 24)
+    _, bare = take_of(DriftModel(hold=Hold()), 24)
     assert levels(bare)[-1] == pytest.approx(-2.0, abs=0.3)
     assert levels(held).max() < -9.6
-    assert levels(held)[-1] == pytest.approx(-11.0, abs=0.2)
+    assert levels(held)[-1] == pytest.approx(-10.9, abs=0.3)
     within = int(np.argmax(levels(bare) > -11.5))
     assert np.array_equal(held[: within * RATE], bare[: within * RATE])
     measures = [event for event in host.events if isinstance(event, Measures) and event.take == 1]
     assert measures[0].level_gain_db == 0.0
-    assert measures[-1].level_gain_db == pytest.approx(-9.0, abs=0.3)
+    assert measures[-1].level_gain_db == pytest.approx(-8.9, abs=0.4)
 
 
 def test_chunks_of_any_size_and_a_new_epoch_leave_no_jump() -> None:
-    _, held = take_of(DriftModel(), 24)
-    _, again = take_of(DriftModel(), 24, epoch_at_s=18)
+    _, held = take_of(DriftModel(), 14)
+    _, again = take_of(DriftModel(), 14, epoch_at_s=11)
     assert len(again) == len(held)
     assert np.array_equal(again, held)
 
