@@ -33,9 +33,10 @@ from attacca.training.decoder_model import LayoutTensors
 from attacca.training.layout import build_layout
 from attacca.training.musicgen_model import MusicgenModel, codebook_bits
 
-BOOKS, CODES = 4, 64
+BOOKS, CODES = 4, 16
 PATTERN = make_pattern("delay", BOOKS)
-_LIKING = 0.15  # concentration of a song's codes: the smaller, the fewer they are
+_RATE = 4e-3
+_LIKING = 0.3  # concentration of a song's codes: the smaller, the fewer they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,9 @@ class Sizes:
     horizon: int = 96
     songs: int = 4
     frames: int = 480
-    layers: int = 3
+    layers: int = 2
     dim: int = 128
-    updates: int = 250
+    updates: int = 600
     batch: int = 8
     seed: int = 0
 
@@ -91,9 +92,12 @@ def train(sizes: Sizes, frames: int, say: Callable[[str], None]) -> MusicgenMode
     rng = np.random.default_rng(sizes.seed)
     model = MusicgenModel(shape_of(sizes), PATTERN, window_frames=frames + PATTERN.lag_steps + 1)
     for name, weight in model.named_parameters():
-        if weight.dim() == 2:
-            torch.nn.init.normal_(weight, std=0.02 if "embed" in name else 0.5 * weight.shape[1] ** -0.5)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
+        if weight.dim() == 2:  # tokens as loud as positions
+            torch.nn.init.normal_(weight, std=0.5 if "embed" in name else 0.5 * weight.shape[1] ** -0.5)
+    with torch.no_grad():  # a code that was seen is likelier from the beginning
+        for table, head in zip(model.embed_tokens, model.lm_heads, strict=True):
+            head.weight.copy_(0.1 * table.weight[:-1])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.01)
     layout = LayoutTensors(
         build_layout(PATTERN, frames, 0, model.window_frames), torch.device("cpu"), torch.float32
     )
@@ -105,11 +109,11 @@ def train(sizes: Sizes, frames: int, say: Callable[[str], None]) -> MusicgenMode
         bits.mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (update + 1) / 30) * (1.0 - update / sizes.updates)
+            group["lr"] = _RATE * min(1.0, (update + 1) / 30) * (1.0 - update / sizes.updates)
         optimizer.step()
         optimizer.zero_grad()
         if (update + 1) % 100 == 0:
-            say(f"crops of {frames}: {update + 1} updates, {float(bits.sum()):.2f} bits per frame")
+            say(f"crops of {frames}: {update + 1} updates, {float(bits.detach().sum()):.2f} bits per frame")
     return model.eval()
 
 
@@ -241,7 +245,7 @@ def print_ways(results: list[Way], sizes: Sizes, console: Console) -> None:
 
 
 def main(
-    updates: Annotated[int, typer.Option(help="Of each of the two models.")] = 250,
+    updates: Annotated[int, typer.Option(help="Of each of the two models.")] = 600,
     songs: Annotated[int, typer.Option(help="Songs that are told.")] = 4,
     seed: Annotated[int, typer.Option()] = 0,
     out: Annotated[Path | None, typer.Option("--json", help="Writes the figures.")] = None,

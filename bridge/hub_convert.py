@@ -91,6 +91,8 @@ def convert(folder: Path, to: Path, *, name: str, precision: str, kv_bits: int =
         return to
     if show:
         say(f"converting to {precision} weights: {to}")
+        if (precision, kv_bits) != ("fp32", 32):
+            say("tokens will be near the original's, not the same: only --precision fp32 gives transformers' own")
     partial = to.with_name(f".{to.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)

@@ -17,7 +17,7 @@ from attacca.export.encodec_graph import Network, Stream
 from attacca.export.encodec_plan import decoder_layers, encoder_layers
 
 BLOCK_FRAMES = 8  # reading the weights is what costs: eight frames take little longer than four
-STORED = ("fp32", "fp16")
+STORED = ("fp32", "fp16", "int8")
 ENCODER_FILE = "encodec_encoder.onnx"
 DECODER_FILE = "encodec_decoder.onnx"
 
@@ -91,11 +91,15 @@ def write_encodec(
     checkpoint: EncodecCheckpoint, out_dir: Path, *, audio_channels: int = 1, block_frames: int = BLOCK_FRAMES,
     precision: str = "fp32",
 ) -> dict[str, object]:  # fmt: skip
-    """Write both graphs into `out_dir`; the manifest's codec section. Stereo is two mono streams side by side."""
+    """Write both graphs into `out_dir`; the manifest's codec section. Stereo is two mono streams side by side.
+
+    Of int8 only the decoder is: the encoder's codes decide what is heard from then on, and stay those of halves.
+    """
     if audio_channels not in (1, 2):
         raise ValueError(f"audio_channels is {audio_channels}, allowed: 1 or 2")
     sizes = {"audio_channels": audio_channels, "block_frames": block_frames}
-    encoder, encoder_delay = encoder_graph(checkpoint, **sizes, precision=precision)
+    finer = "fp16" if precision == "int8" else precision
+    encoder, encoder_delay = encoder_graph(checkpoint, **sizes, precision=finer)
     decoder, decoder_delay = decoder_graph(checkpoint, **sizes, precision=precision)
     out_dir.mkdir(parents=True, exist_ok=True)
     onnx.save(encoder, out_dir / ENCODER_FILE)

@@ -78,7 +78,7 @@ class Network:
 
     def product(self, x: str, name: str, weight: Array, bias: str) -> str:
         """x [.., in] times weight [in, out], and the bias of the layer `name`."""
-        y = self.graph.node("MatMul", [x, self.graph.widened(f"{name}.weight", weight, self._precision)])
+        y = self.graph.linear(x, f"{name}.weight", np.ascontiguousarray(weight.T), self._precision)
         return self.graph.node("Add", [y, bias])
 
     def bias(self, layer: Conv) -> str:

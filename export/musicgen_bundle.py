@@ -63,6 +63,7 @@ class ConvertOptions:
 
     precision: str = "fp32"
     kv_bits: int = 32
+    codec_precision: str = "fp32"  # fp16 halves its files, int8 its decoder's once more
     window_frames: int = WINDOW_FRAMES
     takes: int = DEFAULT_TAKES  # that a server can step at once; 0: no graph for it
     name: str | None = None  # the folder's if None
@@ -84,7 +85,7 @@ def convert_musicgen(source: Path, out: Path, options: ConvertOptions | None = N
     if text is not None:  # a melody's rows and a text's stand in the window too
         beyond = text.melody_rows and text.melody_rows + text.max_tokens
         options = dataclasses.replace(options, window_frames=options.window_frames + beyond)
-    codec = export_encodec(source, out, audio_channels=shape.audio_channels)
+    codec = export_encodec(source, out, audio_channels=shape.audio_channels, precision=options.codec_precision)
     if (codec["num_codebooks"], codec["codebook_size"]) != (shape.num_codebooks, shape.codebook_size):
         raise CheckpointError(
             f"the codec has {codec['num_codebooks']} x {codec['codebook_size']} codes, "
@@ -165,7 +166,11 @@ def _manifest_fields(
         "codec": codec,
         "text": UNSET if text is None else text,
         "sampling": SAMPLING,
-        "provenance": {"source": source.resolve().name, "layout": checkpoint.source},
+        "provenance": {
+            "source": source.resolve().name,
+            "layout": checkpoint.source,
+            "codec_precision": options.codec_precision,
+        },
     }
 
 
@@ -214,13 +219,19 @@ def main(
     out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
     precision: Annotated[str, typer.Option(help="Decoder weights: fp32, fp16, int8, int4.")] = "fp32",
     kv_bits: Annotated[int, typer.Option(help="Cache: 32 or 8.")] = 32,
+    codec_precision: Annotated[str, typer.Option(help="Codec's weights: fp32, fp16, int8.")] = "fp32",
     window_frames: Annotated[int, typer.Option(help="Frames that a frame sees.")] = WINDOW_FRAMES,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
     text_encoder: Annotated[Path | None, typer.Option(help="T5 folder, for audiocraft's checkpoints.")] = None,
 ) -> None:
     """Convert a MusicGen checkpoint."""
     options = ConvertOptions(
-        precision=precision, kv_bits=kv_bits, window_frames=window_frames, name=name, text_encoder=text_encoder
+        precision=precision,
+        kv_bits=kv_bits,
+        codec_precision=codec_precision,
+        window_frames=window_frames,
+        name=name,
+        text_encoder=text_encoder,
     )
     manifest = convert_musicgen(source, out, options)
     size = sum(entry.bytes for entry in manifest.files.values())

@@ -29,6 +29,7 @@ AUDIOCRAFT_FILE = "state_dict.bin"
 HEAD_DIM = 64  # of every published size; audiocraft's file says so in its own configuration only
 ACTIVATIONS = ("gelu", "relu")
 _PARTS = ("q_proj", "k_proj", "v_proj")
+_STYLE_PARTS = ("batch_norm", "embed", "rvq", "transformer")  # of musicgen-style's conditioner, in its file
 _AUDIOCRAFT_NAMES = (
     (r"^emb\.", "embed_tokens."),
     (r"^transformer\.", ""),
@@ -119,12 +120,18 @@ def read_musicgen(path: Path) -> MusicgenCheckpoint:
     """
     if path.is_file():
         return _read_audiocraft(path)
-    whole = (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
-    if (path / AUDIOCRAFT_FILE).is_file() and not whole:
+    if (path / AUDIOCRAFT_FILE).is_file() and not _is_whole(path):
         return _read_audiocraft(path / AUDIOCRAFT_FILE)
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path} has neither {CONFIG_FILE} nor {AUDIOCRAFT_FILE}: no MusicGen checkpoint")
     return _read_transformers(path)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether transformers' layout of a MusicGen checkpoint is there, not only that of its codec."""
+    if not any((folder / name).is_file() for name in WEIGHT_FILES) or not (folder / CONFIG_FILE).is_file():
+        return False
+    return str(read_config(folder).get("model_type", "")).startswith("musicgen")
 
 
 def _read_transformers(folder: Path) -> MusicgenCheckpoint:
@@ -189,15 +196,26 @@ def _read_audiocraft(path: Path) -> MusicgenCheckpoint:
         state, settings = package, ""
     tensors = state_tensors(state, path)
     decoder = _known(_separated(tensors.renamed(_audiocraft_name)))
-    others = sorted({name.split(".")[2] for name in decoder if name.startswith("condition_provider.conditioners.")})
-    if others:
-        raise CheckpointError(
-            f"{path}: conditioners {', '.join(others)} are not supported (musicgen-style has them)"
-        )
+    _check_conditioners(decoder, path)
     shape = _audiocraft_shape(decoder, settings, path)
     _check(decoder, shape, path)
     nothing = Tensors({}, {})
     return MusicgenCheckpoint(shape=shape, decoder=decoder, text_encoder=nothing, config={}, source="audiocraft")
+
+
+def _check_conditioners(decoder: Tensors, path: Path) -> None:
+    """Refuse what a decoder would be told by and is not, by name."""
+    prefix = "condition_provider.conditioners."
+    others = [name[len(prefix) :].split(".") for name in decoder if name.startswith(prefix)]
+    style = sorted({parts[1] for parts in others if parts[0] == "self_wav" and parts[1] in _STYLE_PARTS})
+    if style:
+        raise CheckpointError(
+            f"{path} is a musicgen-style checkpoint, which is told by a recording's style: of its conditioner "
+            f"{', '.join(style)} are not supported, and what listens for it (MERT-v1-95M) is not in the file"
+        )
+    if others:
+        names = ", ".join(sorted({parts[0] for parts in others}))
+        raise CheckpointError(f"{path}: conditioners {names} are not supported, allowed: description and melody")
 
 
 def _audiocraft_name(name: str) -> str:

@@ -138,25 +138,35 @@ def generated_codes(model: MusicgenForConditionalGeneration, frames: int, **inpu
     return [codes.T.astype(np.uint16) for codes in both]
 
 
-def audiocraft_state(model: MusicgenForConditionalGeneration) -> dict[str, torch.Tensor]:
-    """The decoder's tensors as audiocraft names and fuses them."""
+def audiocraft_state(model: Any) -> dict[str, torch.Tensor]:
+    """The decoder's tensors as audiocraft names and fuses them; a melody model's chroma as it lies in its file."""
     state = {name.removeprefix("model.decoder."): value for name, value in model.decoder.state_dict().items()}
     found = {f"emb.{k}.weight": state[f"embed_tokens.{k}.weight"] for k in range(model.decoder.num_codebooks)}
     found |= {f"linears.{k}.weight": state[f"lm_heads.{k}.weight"] for k in range(model.decoder.num_codebooks)}
     norms = {"norm1": "self_attn_layer_norm", "norm_cross": "encoder_attn_layer_norm", "norm2": "final_layer_norm"}
+    attentions = {"self_attn": "self_attn", "cross_attention": "encoder_attn"}
+    melody = not any("encoder_attn" in name for name in state)
+    if melody:  # conditions stand before the tokens: nothing is attended across
+        del norms["norm_cross"], attentions["cross_attention"]
     for layer in range(model.config.decoder.num_hidden_layers):
         ours, theirs = f"layers.{layer}.", f"transformer.layers.{layer}."
-        for new, old in {"self_attn": "self_attn", "cross_attention": "encoder_attn"}.items():
+        for new, old in attentions.items():
             parts = [state[f"{ours}{old}.{part}_proj.weight"] for part in "qkv"]
             found[f"{theirs}{new}.in_proj_weight"] = torch.cat(parts)
             found[f"{theirs}{new}.out_proj.weight"] = state[f"{ours}{old}.out_proj.weight"]
         found |= {f"{theirs}linear{i}.weight": state[f"{ours}fc{i}.weight"] for i in (1, 2)}
         for new, old in norms.items():
             found |= {f"{theirs}{new}.{part}": state[f"{ours}{old}.{part}"] for part in ("weight", "bias")}
-    description = "condition_provider.conditioners.description.output_proj."
+    conditioners = "condition_provider.conditioners."
     for part in ("weight", "bias"):
         found[f"out_norm.{part}"] = state[f"layer_norm.{part}"]
-        found[f"{description}{part}"] = getattr(model.enc_to_dec_proj, part).detach()
+        found[f"{conditioners}description.output_proj.{part}"] = getattr(model.enc_to_dec_proj, part).detach()
+        if melody:
+            projection = getattr(model.audio_enc_to_dec_proj, part).detach()
+            found[f"{conditioners}self_wav.output_proj.{part}"] = projection
+    if melody:
+        found[f"{conditioners}self_wav.chroma.fbanks"] = torch.zeros(12, 8193)
+        found[f"{conditioners}self_wav.chroma.spec.window"] = torch.zeros(16384)
     return found
 
 

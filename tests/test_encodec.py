@@ -171,8 +171,22 @@ def test_weights_stored_in_halves_sound_nearly_the_same(tmp_path: Path, codec: E
     assert 1e-5 < np.std(error) / np.std(exact) < 1e-3  # below -60 dB
     pcm = sound(codec, 30 * HOP)
     assert np.mean(encoded(halves, [pcm]) == encoded(codec, [pcm])) > 0.9
-    with pytest.raises(ValueError, match="precision is 'int8', allowed: fp32, fp16"):
-        export_encodec(tmp_path, tmp_path, precision="int8")
+    with pytest.raises(ValueError, match="precision is 'int4', allowed: fp32, fp16, int8"):
+        export_encodec(tmp_path, tmp_path, precision="int4")
+
+
+def test_a_decoder_of_8_bits_is_near_and_hears_as_in_halves(tmp_path: Path, codec: Encodec) -> None:
+    graphs = {}
+    for precision in ("fp16", "int8"):
+        section = write_encodec(random_checkpoint(SMALL), tmp_path / precision, precision=precision)
+        files = {ENCODER: tmp_path / precision / ENCODER_FILE, DECODER: tmp_path / precision / DECODER_FILE}
+        graphs[precision] = Encodec.load(files, section)
+    assert (tmp_path / "int8" / ENCODER_FILE).read_bytes() == (tmp_path / "fp16" / ENCODER_FILE).read_bytes()
+    codes = tokens(codec, 30)
+    exact = decoded(codec, [codes])
+    error = np.std(decoded(graphs["int8"], [codes]) - exact) / np.std(exact)
+    assert np.std(decoded(graphs["fp16"], [codes]) - exact) / np.std(exact) < error < 0.1
+    assert np.array_equal(decoded(graphs["int8"], np.split(codes, [1, 7])), decoded(graphs["int8"], [codes]))
 
 
 def test_shapes_are_static_and_nothing_branches(tmp_path: Path) -> None:

@@ -190,10 +190,12 @@ def test_audiocraft_needs_a_text_encoder_from_elsewhere(mono: Converted, tmp_pat
         assert with_text.files[role].sha256 == original.files[role].sha256
     model = load_bundle(tmp_path / "a")
     assert isinstance(model, PromptedModel) and model.text is not None
-    convert_musicgen(folder, tmp_path / "b", ConvertOptions(window_frames=96))
+    convert_musicgen(folder, tmp_path / "b", ConvertOptions(window_frames=96, codec_precision="int8"))
     without = load_bundle(tmp_path / "b")
     assert isinstance(without, PromptedModel)
     without.tell("")
+    assert without.manifest.provenance["codec_precision"] == "int8"
+    assert without.manifest.files["codec_decoder"].bytes < model.manifest.files["codec_decoder"].bytes
     with pytest.raises(ValueError, match="audiocraft has no text encoder: it cannot be told 'drums'"):
         without.tell("drums")
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("transformers")
 
-from musicgen_fixtures import audiocraft_state, make_musicgen, save  # noqa: E402
+from musicgen_fixtures import audiocraft_state, make_melody, make_musicgen, save  # noqa: E402
 
 from attacca.export.musicgen_checkpoint import MusicgenCheckpoint, read_musicgen  # noqa: E402
 from attacca.export.tensors import CheckpointError, Tensors, read_safetensors, read_tensors  # noqa: E402
@@ -158,11 +158,44 @@ def test_other_checkpoints_are_refused(model: Any, folder: Path, tmp_path: Path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"has no weights: needed is model\.safetensors"):
         read_musicgen(tmp_path)
-    state = audiocraft_state(model) | {
-        "condition_provider.conditioners.self_wav.transformer.layers.0.w": torch.zeros(1)
-    }
-    with pytest.raises(CheckpointError, match="conditioners self_wav are not supported"):
+    state = audiocraft_state(model) | {"condition_provider.conditioners.genre.embed.weight": torch.zeros(3, 4)}
+    with pytest.raises(CheckpointError, match="conditioners genre are not supported, allowed: description and"):
         audiocraft(model, tmp_path, state, settings_of(model))
+
+
+def test_musicgen_style_is_refused_by_what_is_missing(tmp_path: Path) -> None:
+    """Under the names that audiocraft's StyleConditioner gives: MERT's states in, a quantised style out."""
+    model, style = make_melody(), "condition_provider.conditioners.self_wav."
+    shapes = {
+        "embed.weight": (8, 768),
+        "embed.bias": (8,),
+        "output_proj.weight": (128, 8),
+        "output_proj.bias": (128,),
+    }
+    shapes |= {f"batch_norm.running_{part}": (8,) for part in ("mean", "var")}
+    shapes |= {"batch_norm.num_batches_tracked": (), "rvq.vq.layers.0._codebook.embed": (16, 8)}
+    shapes |= {
+        f"transformer.layers.0.{name}.weight": (8, 8) for name in ("self_attn.out_proj", "linear1", "linear2")
+    }
+    shapes |= {"transformer.layers.0.self_attn.in_proj_weight": (24, 8), "transformer.layers.0.norm1.weight": (8,)}
+    state = audiocraft_state(model) | {f"{style}{name}": torch.zeros(shape) for name, shape in shapes.items()}
+    missing = r"musicgen-style checkpoint.*batch_norm, embed, rvq, transformer are not supported.*MERT-v1-95M"
+    with pytest.raises(CheckpointError, match=missing):
+        audiocraft(model, tmp_path, state, settings_of(model))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_audiocrafts_melody_checkpoint_holds_the_same(tmp_path: Path, channels: int) -> None:
+    melody = make_melody(channels=channels)
+    whole = read_musicgen(save(melody, tmp_path / "transformers"))
+    state = audiocraft_state(melody)
+    assert not any("cross_attention" in name for name in state)
+    found = audiocraft(melody, tmp_path, state, settings_of(melody))
+    assert found.shape == whole.shape and not found.shape.cross and found.shape.num_chroma == 12
+    assert equal(found.decoder, whole.decoder) and "audio_enc_to_dec_proj.bias" in found.decoder
+    del state["condition_provider.conditioners.self_wav.output_proj.bias"]
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors.*: audio_enc_to_dec_proj\.bias$"):
+        audiocraft(melody, tmp_path, state, settings_of(melody))
 
 
 def test_pickles_execute_nothing(tmp_path: Path) -> None:
