@@ -13,6 +13,7 @@ from .decoder import PatternDecoder
 from .device_lane import DeviceLane
 from .device_step import DEPTH
 from .generator import ConditionSource, Sampling
+from .pattern import Pattern
 from .runtime import Floats, Ints
 from .schedule import Schedule, StepRows
 
@@ -92,16 +93,23 @@ class DeviceDecoder(PatternDecoder):
 
     def _with_pending(self, rows: StepRows, ahead: Schedule, first_queued: int) -> Ints:
         """The stack [R, K] of a step, pending entries in place of tokens that steps from `first_queued` on draw."""
-        pattern, origin, stack = self._pattern, ahead.origin, rows.stack.copy()
-        stacked = pattern.family == "stack"
-        for row, book in np.argwhere(stack != self._mask_token).tolist():
-            timestep, level = int(rows.timestep[row]), int(rows.level[row])
-            if pattern.name == "flat":
-                timestep -= int(level == 0)
-            elif not stacked:
-                timestep -= 1 + pattern.delay_of(book)
-            if timestep >= origin:
-                step = pattern.step_of(timestep - origin, book)
-                if step >= first_queued:
-                    stack[row, book] = self._device_lane.pending(ahead.step - step, book)
+        pattern, stack, books = self._pattern, rows.stack.copy(), np.arange(self._pattern.num_codebooks)
+        delays = np.array([pattern.delay_of(k) for k in range(pattern.num_codebooks)])
+        timestep = np.broadcast_to((rows.timestep - ahead.origin)[:, None], stack.shape)
+        if pattern.name == "flat":
+            timestep = timestep - (rows.level == 0)[:, None]
+        elif pattern.family != "stack":
+            timestep = timestep - 1 - delays
+        step = first_steps(pattern, timestep) + delays
+        pending = (stack != self._mask_token) & (timestep >= 0) & (step >= first_queued)
+        if pending.any():
+            places = np.nonzero(pending)
+            stack[places] = self._device_lane.pending(ahead.step - step[places], books[places[1]])
         return stack
+
+
+def first_steps(pattern: Pattern, timestep: Ints) -> Ints:
+    """Pattern.first_step_of for many timesteps; below 0 it means nothing."""
+    if pattern.name in ("flat", "stack"):
+        return pattern.num_codebooks * timestep
+    return timestep + timestep % (pattern.p + 1) * (pattern.p - 1)

@@ -170,10 +170,10 @@ class DeviceLane:
         self.tokens[:] = result.tokens[0]
         self.logits = result.checksum
 
-    def pending(self, age: int, codebook: int) -> int:
-        """The stack entry for what the step `age` calls before drew for a codebook. ValueError if that is lost."""
-        if not 1 <= age <= self.spec.history:
-            raise ValueError(f"age {age} of a pending token, allowed: 1..{self.spec.history}")
+    def pending(self, age: Ints, codebook: Ints) -> Ints:
+        """Stack entries for what the steps `age` calls before drew for codebooks. ValueError if one is lost."""
+        if not 1 <= age.min() <= age.max() <= self.spec.history:
+            raise ValueError(f"ages {age.min()}..{age.max()} of pending tokens, allowed: 1..{self.spec.history}")
         return -1 - ((self.spec.history - age) * self.spec.num_codebooks + codebook)
 
     def tell(self, prompt: dict[str, npt.NDArray[Any]]) -> None:

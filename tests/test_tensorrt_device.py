@@ -13,9 +13,10 @@ from fake_gpu import FakeDriver, FakeTensorrt, tiny_gpu_graph, tiny_gpu_spec
 from attacca.engine import tensorrt_device
 from attacca.engine.bundle import manifest_pattern
 from attacca.engine.device import DeviceError, DeviceInfo, NotAvailable, OutOfMemory
-from attacca.engine.device_decoder import DeviceDecoder
+from attacca.engine.device_decoder import DeviceDecoder, first_steps
 from attacca.engine.device_lane import DeviceRuntime
 from attacca.engine.manifest import read_manifest
+from attacca.engine.pattern import make_pattern
 from attacca.engine.tensorrt_device import TensorrtMaker, engine_key, load_tensorrt
 
 MANIFEST = read_manifest(TINY)
@@ -233,3 +234,22 @@ def test_the_listening_decoder_of_the_fixtures_is_the_devices_too() -> None:
     for each in (made, exact):
         each.plan(FRAMES, Source(), SAMPLING)
     np.testing.assert_array_equal(made.read(0, FRAMES), exact.read(0, FRAMES))
+
+
+def test_tokens_too_old_to_be_fed_back_are_refused() -> None:
+    lane = runtime(FakeDriver()).lane()
+    spec = tiny_gpu_spec()
+    newest, oldest = lane.pending(np.array([1, spec.history]), np.array([0, 3]))
+    assert (newest, oldest) == (-1 - (spec.history - 1) * 4, -1 - 3)
+    with pytest.raises(ValueError, match=rf"ages 1\.\.{spec.history + 1} of pending tokens"):
+        lane.pending(np.array([1, spec.history + 1]), np.array([0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "p"), [("stack-delay", 3), ("stack-delay", 1), ("stack", 1), ("flat", 1), ("delay", 1)]
+)
+def test_first_steps_are_the_patterns(name: str, p: int) -> None:
+    pattern = make_pattern(name, 4, p=p)
+    timesteps = np.arange(40)
+    wanted = [pattern.first_step_of(t) for t in timesteps.tolist()]
+    np.testing.assert_array_equal(first_steps(pattern, timesteps), wanted)
