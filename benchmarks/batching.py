@@ -136,11 +136,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--context", type=int, default=250, help="frames heard before")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--sizes", nargs="+", default=sorted({name for name, *_ in SUBJECTS}))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print("size, layers, pattern, weights | takes together, processor ms a step and take, wall, gain", flush=True)
-    for name, layers, pattern, precision in SUBJECTS:
+    for name, layers, pattern, precision in (row for row in SUBJECTS if row[0] in arguments.sizes):
         shape = replace(SHAPES[name], layers=layers)
         with tempfile.TemporaryDirectory() as folder:
             single, batch = load(shape, precision, arguments.context, Path(folder))

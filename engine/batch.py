@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from .manifest import ManifestError
-from .prompted import PromptedLane
+from .prompted import Prompt, PromptedLane, PromptedShape
 from .runtime import MIN_ROWS, Floats, Ints, StepLane, StepRuntime, session_options
 
 TAKES = "attacca.takes"  # metadata of the graph: how many it has room for
@@ -80,6 +80,8 @@ class BatchStepper:
         spare = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(sizes, kind))
         self._spare = [(name, spare) for name in shape.cache_names()]
         self._places: list[StepLane | None] = [None] * takes
+        self._silence = Prompt.silent(shape) if isinstance(shape, PromptedShape) else None
+        self._prompts: list[Prompt | None] = [None] * takes  # what is bound at each place
         self._layout: tuple[Any, ...] | None = None  # what the inputs are bound for
         self._attended: list[Ints] = [self._spare_rows] * takes
         self._bind("top_k", self._top_k)
@@ -87,19 +89,11 @@ class BatchStepper:
             self._bind(f"last_slot@{place}", self._last_slot[place])
             self._bind(f"total_slots@{place}", self._total_slots[place])
             self._bind_cache(place, self._spare)
-
-    @staticmethod
-    def fit(lane: StepLane, other: StepLane) -> bool:
-        """Whether two lanes can be stepped together: rows attend to one prompt."""
-        if isinstance(lane, PromptedLane) and isinstance(other, PromptedLane):
-            return lane.prompt is other.prompt
-        return True
+            if self._silence is not None:
+                self._bind_prompt(place, self._silence)
 
     def run(self, lanes: Sequence[StepLane]) -> None:
-        """Compute what the lanes, 2 to `takes` of them and all different, are prepared for; each gets its own.
-
-        ValueError for lanes that attend to different prompts.
-        """
+        """Compute what the lanes, 2 to `takes` of them and all different, are prepared for; each gets its own."""
         if not 2 <= len(lanes) <= self.takes:
             raise ValueError(f"{len(lanes)} lanes are outside 2..{self.takes}")
         places = self._seat(lanes)
@@ -148,19 +142,21 @@ class BatchStepper:
                 place = self._places.index(None)
                 self._places[place] = lane
                 self._bind_cache(place, lane.cache_values)
+        for place, seated in enumerate(self._places):
+            if isinstance(seated, PromptedLane):
+                self._bind_prompt(place, seated.prompt)
         return [next(i for i, other in enumerate(self._places) if other is lane) for lane in lanes]
 
     def _empty(self, place: int) -> None:
         self._places[place] = None
         self._last_slot[place][0], self._total_slots[place][()] = 0, 1
         self._bind_cache(place, self._spare)
+        if self._silence is not None:
+            self._bind_prompt(place, self._silence)
 
     def _lay_out(self, lanes: Sequence[StepLane], places: Sequence[int]) -> None:
         """Bind the inputs for so many rows of each lane at these places, unless they are."""
-        if not all(self.fit(lanes[0], lane) for lane in lanes):
-            raise ValueError("lanes of different prompts cannot be stepped together")
-        prompt = lanes[0].prompt if isinstance(lanes[0], PromptedLane) else None
-        layout = (tuple(lane.prepared for lane in lanes), tuple(places), prompt)
+        layout = (tuple(lane.prepared for lane in lanes), tuple(places))
         if layout == self._layout:
             return
         self._layout = layout
@@ -191,8 +187,6 @@ class BatchStepper:
         for name, array in (("tokens", self._tokens), ("logits", self._logits)):
             value = onnxruntime.OrtValue.ortvalue_from_numpy(array[: len(lanes)])
             self._binding.bind_ortvalue_output(name, value)
-        for name, array in (prompt.values if prompt is not None else {}).items():
-            self._bind(name, array)
 
     def _grow(self, lane: StepLane, rows: int) -> None:
         """Buffers of at least so many rows, of the lane's kinds."""
@@ -204,6 +198,13 @@ class BatchStepper:
 
     def _bind(self, name: str, array: npt.NDArray[Any]) -> None:
         self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+    def _bind_prompt(self, place: int, prompt: Prompt) -> None:
+        """What a place's rows attend to across, unless it is bound already."""
+        if prompt is not self._prompts[place]:
+            self._prompts[place] = prompt
+            for name, array in prompt.values.items():
+                self._bind(f"{name}@{place}", array)
 
     def _bind_cache(self, place: int, values: Sequence[tuple[str, Any]]) -> None:
         for name, value in values:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,8 @@ def _batch(files: Mapping[str, Path], single: StepRuntime, threads: int) -> Batc
         return None
     runtime = BatchRuntime(str(files[DECODER_BATCH_ROLE]), single, threads=threads)
     rows = single.manifest.num_codebooks + 1 if manifest_pattern(single.manifest).family == "stack" else 1
-    batch = Batch(runtime=runtime, pace=measure_pace(single, runtime, rows=rows))
+    clock = time.thread_time if threads == 1 else time.perf_counter  # the former minds no busy neighbour
+    batch = Batch(runtime=runtime, pace=measure_pace(single, runtime, rows=rows, clock=clock))
     return batch if batch.pace.pays else None
 
 

@@ -7,6 +7,7 @@ are stepped alone and together; what differs in one bit, or gains too little, is
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,12 @@ class Pace:
         return self.takes(len(self.cost)) > 1
 
 
-def measure_pace(single: StepRuntime, batch: BatchRuntime, *, rows: int) -> Pace:
-    """Steps of `rows` rows a take, half a window behind them, for every number of takes. Load thread; some seconds
-    for a large model.
+def measure_pace(
+    single: StepRuntime, batch: BatchRuntime, *, rows: int, clock: Callable[[], float] = time.perf_counter
+) -> Pace:
+    """Steps of `rows` rows a take, half a window behind them, for every number of takes.
+
+    Load thread; some seconds for a large model. `clock` may be the thread's own where no other thread computes.
     """
     lanes = [_noise_lane(single, rows, number) for number in range(batch.takes)]
     stepper = batch.stepper()
@@ -51,14 +55,14 @@ def measure_pace(single: StepRuntime, batch: BatchRuntime, *, rows: int) -> Pace
     for _ in range(_ROUNDS):
         expected = []
         for number, lane in enumerate(lanes):
-            began = time.perf_counter()
+            began = clock()
             lane.execute()
-            alone[number] = min(alone[number], time.perf_counter() - began)
+            alone[number] = min(alone[number], clock() - began)
             expected.append((lane.tokens.copy(), lane.logits.copy()))
         for count in range(2, len(lanes) + 1):
-            began = time.perf_counter()
+            began = clock()
             stepper.run(lanes[:count])
-            together[count] = min(together[count], time.perf_counter() - began)
+            together[count] = min(together[count], clock() - began)
             for lane, (tokens, logits) in zip(lanes[:count], expected, strict=False):
                 equal &= bool(np.array_equal(lane.tokens, tokens) and np.array_equal(lane.logits, logits))
     unit = float(np.median(alone))

@@ -48,8 +48,8 @@ class Part:
 def plan_together(stepper: BatchStepper, parts: Sequence[Part], max_steps: int) -> list[int]:
     """Steps of the first part, and of the others beside it, until the first is done; how many each had.
 
-    Each has the tokens it would have had alone. Parts beyond the stepper's places, with another prompt than the
-    first's, or whose steps fail, have fewer steps or none. Raises what a step of the first raises.
+    Each has the tokens it would have had alone. Parts beyond the stepper's places, or whose steps fail, have fewer
+    steps or none. Raises what a step of the first raises.
     """
     ran = [0] * len(parts)
     fetched: list[dict[int, npt.NDArray[np.float32]]] = [{} for _ in parts]
@@ -68,8 +68,7 @@ def plan_together(stepper: BatchStepper, parts: Sequence[Part], max_steps: int) 
                     raise
                 failed.add(index)
                 continue
-            if index == 0 or stepper.fit(lanes[0], lane):
-                lanes[index] = lane
+            lanes[index] = lane
         if len(lanes) > 1:
             stepper.run(list(lanes.values()))
         else:

@@ -46,7 +46,9 @@ def build_decoder_batch(
 def build_step_batch(
     weights: Weights, shape: MusicgenShape, options: MusicgenExport, takes: int, kv_scales: Weights | None = None
 ) -> onnx.ModelProto:
-    """build_step's graph for up to `takes` takes that share a prompt; `first_rows` int64 [T]: each take's first.
+    """build_step's graph for up to `takes` takes, each with a prompt of its own (cross_key_L@i, ...).
+
+    `first_rows` int64 [T]: each take's first, in place of row_of_level.
 
     ValueError for melody checkpoints, whose conditions are rows.
     """
@@ -131,11 +133,12 @@ class _MusicgenBatch(StepWriter):
         b.input("position", np.float32, ["rows", s.dim])
         b.input("first_rows", np.int64, ["takes"])
         _declare(b, s.num_codebooks, s.codebook_size, self.takes)
-        b.input("cross_mask", np.float32, ["tokens"])
-        for layer in range(s.layers):
-            b.input(f"cross_key_{layer}", np.float32, [s.heads, self.head_dim, "tokens"])
-            b.input(f"cross_value_{layer}", np.float32, [s.heads, "tokens", self.head_dim])
         for take in range(self.takes):
+            tokens = f"tokens@{take}"
+            b.input(f"cross_mask@{take}", np.float32, [tokens])
+            for layer in range(s.layers):
+                b.input(f"cross_key_{layer}@{take}", np.float32, [s.heads, self.head_dim, tokens])
+                b.input(f"cross_value_{layer}@{take}", np.float32, [s.heads, tokens, self.head_dim])
             for name in cache_names(BRANCHES, s.layers):
                 b.input(f"{name}@{take}", self._cache_type, [1, s.heads, f"slots@{take}", self.head_dim])
 
@@ -147,6 +150,12 @@ class _MusicgenBatch(StepWriter):
             return self._attend(layer, branch, rows, take)
 
         return _attend_takes(self.b, qkv, BRANCHES, self.takes, attend)
+
+    def _attend_across(self, query: str, layer: int) -> str:
+        def attend(branch: int, rows: str, take: str) -> str:
+            return self._across(rows, layer, take)
+
+        return _attend_takes(self.b, query, 1, self.takes, attend)
 
     def _logits(self, hidden: str) -> str:
         """Guided logits [T, K, V]."""

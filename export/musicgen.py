@@ -293,15 +293,22 @@ class StepWriter:
 
     def _cross_attention(self, x: str, layer: int) -> str:
         """Rows [1, R, d] of the branch with conditions over the prompt's keys and values."""
-        b, prefix = self.b, f"layers.{layer}.encoder_attn."
+        prefix = f"layers.{layer}.encoder_attn."
+        query = self._linear(self._pair(x), f"{prefix}q_proj.weight")
+        return self._unpair(self._linear(self._attend_across(query, layer), f"{prefix}out_proj.weight"))
+
+    def _attend_across(self, query: str, layer: int) -> str:
+        return self._across(query, layer)
+
+    def _across(self, query: str, layer: int, take: str = "") -> str:
+        """Queries [1, R, d] over one prompt, whose inputs' names end in `take`."""
+        b = self.b
         per_head = b.constant("per_head", np.array([0, 0, self.shape.heads, self.head_dim], np.int64))
         joined = b.constant("joined", np.array([0, 0, self.shape.dim], np.int64))
-        split = b.node("Reshape", [self._linear(self._pair(x), f"{prefix}q_proj.weight"), per_head])
-        query = b.node("Transpose", [split], perm=[0, 2, 1, 3])
-        scores = b.node("Add", [b.node("MatMul", [query, f"cross_key_{layer}"]), "cross_mask"])
-        mixed = b.node("MatMul", [b.node("Softmax", [scores], axis=-1), f"cross_value_{layer}"])
-        rows = b.node("Reshape", [b.node("Transpose", [mixed], perm=[0, 2, 1, 3]), joined])
-        return self._unpair(self._linear(rows, f"{prefix}out_proj.weight"))
+        turned = b.node("Transpose", [b.node("Reshape", [query, per_head])], perm=[0, 2, 1, 3])
+        scores = b.node("Add", [b.node("MatMul", [turned, f"cross_key_{layer}{take}"]), f"cross_mask{take}"])
+        mixed = b.node("MatMul", [b.node("Softmax", [scores], axis=-1), f"cross_value_{layer}{take}"])
+        return b.node("Reshape", [b.node("Transpose", [mixed], perm=[0, 2, 1, 3]), joined])
 
     def _feed_forward(self, x: str, prefix: str) -> str:
         hidden = self._linear(x, f"{prefix}fc1.weight")

@@ -301,15 +301,19 @@ class Nothing:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_prompted_takes_share_across_segments(count: int) -> None:
-    """Odd numbers too, where a row is left over; windows that are begun anew at other times for each take."""
+    """Each told something else, one in the middle of a fade; windows begin anew at other times for each. Odd
+    numbers too, where a row is left over."""
     _, batch, prompts = prompted()
-    together, alone = ([rolling(prompts[0]) for _ in range(count)] for _ in range(2))
+    together, alone = ([rolling(prompts[n % 2]) for n in range(count)] for _ in range(2))
     parts = [
         Part(generator=take, until_frame=60, source=Nothing(), sampling=replace(SAMPLINGS[n], guidance=3.0))
         for n, take in enumerate(together)
     ]
     for n, take in enumerate(together):
         take.plan(3 * n, Nothing(), parts[n].sampling)
+        alone[n].plan(3 * n, Nothing(), parts[n].sampling)
+    for takes in (together, alone):
+        takes[-1].tell(prompts[0], fade_steps=9)
     assert plan_together(batch.stepper(), parts, 99)[0] > 60
     for n, take in enumerate(alone):
         take.plan(together[n].frontier, Nothing(), parts[n].sampling)
@@ -317,19 +321,6 @@ def test_prompted_takes_share_across_segments(count: int) -> None:
         np.testing.assert_array_equal(take.read(*span), together[n].read(*span))
         for base, segment in take._segments.items():
             np.testing.assert_array_equal(segment._lane.logits, together[n]._segments[base]._lane.logits)
-
-
-def test_takes_of_other_prompts_step_alone() -> None:
-    _, batch, prompts = prompted()
-    takes = [rolling(prompts[n % 2]) for n in range(TAKES)]
-    parts = [
-        Part(generator=take, until_frame=60, source=Nothing(), sampling=SAMPLINGS[n])
-        for n, take in enumerate(takes)
-    ]
-    assert plan_together(batch.stepper(), parts, 8) == [8, 0, 8]
-    lanes = [take.open_step(Nothing(), SAMPLINGS[0], {}) for take in takes[:2]]
-    with pytest.raises(ValueError, match="different prompts"):
-        batch.stepper().run(lanes)
 
 
 def test_melody_models_have_no_graph_of_several() -> None:
