@@ -21,7 +21,7 @@ public:
     // True if it changed something. Characters that a text may not hold, and those beyond the most, do nothing.
     bool type(uint32_t character);
     bool paste(const std::string& text);
-    bool key(TextKey key);  // enter and escape are the caller's
+    bool key(TextKey key);    // enter and escape are the caller's
     void place(size_t byte);  // the caret, at the beginning of a character
 
     bool editing() const { return editing_; }

@@ -42,7 +42,7 @@ public:
     void set_words(const std::string& words);
     std::string words_refused() const;  // why the engine did not take them; "" if it did
     bool takes_words() const noexcept;  // any thread: whether the engine's model takes text; true without a session
-    bool greeted() const noexcept;  // any thread: a hello is out and unanswered: something listens there
+    bool greeted() const noexcept;      // any thread: a hello is out and unanswered: something listens there
 
 private:
     struct State;

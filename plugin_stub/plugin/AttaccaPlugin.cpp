@@ -16,7 +16,8 @@ namespace protocol = attacca::protocol;
 
 constexpr uint32_t kPortGroup = ATTACCA_MONO ? kPortGroupMono : kPortGroupStereo;
 constexpr const char* kStateKey = "attacca";
-constexpr const char* kTextKey = "text";  // the same text as in the other: a window can change and be told of this alone
+constexpr const char* kTextKey =
+    "text";  // the same text as in the other: a window can change and be told of this alone
 constexpr const char* kOfflineVariable = "ATTACCA_OFFLINE";  // for renderers that do not say that they are offline
 constexpr double kLeastRing_s = 20.0;
 constexpr uint32_t kTrigger = static_cast<uint32_t>(protocol::parameter_index("trigger"));

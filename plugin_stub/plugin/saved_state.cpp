@@ -43,8 +43,10 @@ SavedState SavedState::parse(const std::string& text) {
 
 std::string SavedState::text() const {
     std::string lines = std::string(kHeader) + " 1\n";
-    for (const auto& [key, value] :
-         {std::pair<const char*, const std::string&>{"address", address}, {"model", model}, {"seed", seed}, {"text", words}})
+    for (const auto& [key, value] : {std::pair<const char*, const std::string&>{"address", address},
+                                     {"model", model},
+                                     {"seed", seed},
+                                     {"text", words}})
         if (!value.empty()) lines += std::string(key) + "=" + value + "\n";
     for (const auto& [key, value] : unknown) lines += key + "=" + value + "\n";
     return lines;

@@ -31,7 +31,8 @@ void draw_field(Pen& pen, const Picture& picture, const Field& field) {
     const float pushed = std::max(0.0f, caret - room);
     pen.clip({x, box.y, room + 2, box.h});
     pen.text(x - pushed, y, kSize, editing ? kText : kSoft, words.c_str());
-    if (editing && field.caret) pen.line(x - pushed + caret, box.y + 6, x - pushed + caret, box.bottom() - 6, kText, 1.2f);
+    if (editing && field.caret)
+        pen.line(x - pushed + caret, box.y + 6, x - pushed + caret, box.bottom() - 6, kText, 1.2f);
     pen.unclip();
 }
 
