@@ -9,8 +9,8 @@ namespace attacca {
 namespace {
 
 constexpr int32_t kMaxGeneration = 0xFFFF;
-constexpr double kFinestQuantum_ppq = 0.25;  // of all that the engine offers
-constexpr size_t kTriggerRecords = 3;        // release, due and trigger
+constexpr double kFinestQuantum_ppq = 0.25;      // of all that the engine offers
+constexpr size_t kTriggerRecords = 3;            // release, due and trigger
 constexpr double kBentLaunchesPerSecond = 50.0;  // a launch that the engine commits further off is a late entry
 
 bool ends_by_itself_in(TakeMode mode) noexcept { return mode == TakeMode::fill || mode == TakeMode::answer; }

@@ -195,8 +195,8 @@ Segment Timeline::begin(const Snapshot& snapshot, Change change) const noexcept 
     const Wide bars = floor_ratio(sum_of(host.ppq, -host.bar_start_ppq), length);
     const Wide start = segment.law.bar_ppq = Wide{host.bar_start_ppq} + bars * length;
     segment.bar.index = to_bars(floor_of(start / length + kBarRounding));
-    const bool counts_on = change == Change::meter || change == Change::tempo || change == Change::bend ||
-                           change == Change::renumbered;
+    const bool counts_on =
+        change == Change::meter || change == Change::tempo || change == Change::bend || change == Change::renumbered;
     if (counts_on && host.playing) segment.bar.index = index_through(snapshot, segment.bar.index);
     segment.bar.ppq = start.value();
     segment.bar.position = static_cast<double>(snapshot.position);

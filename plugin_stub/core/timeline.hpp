@@ -110,8 +110,8 @@ private:
     std::optional<Segment> present_, before_;
 };
 
-// From each block's host data to the snapshots that must be sent: on change, else every 100 ms; bridge/epochs.py in C++.
-// A tempo that moves by at most 1/16 of itself within 1/8 s glides, and bends the epoch; offline nothing does.
+// From each block's host data to the snapshots that must be sent (on change, else every 100 ms); bridge/epochs.py in
+// C++. A tempo that moves by at most 1/16 of itself within 1/8 s glides, and bends the epoch; offline nothing does.
 class EpochTracker {
 public:
     explicit EpochTracker(double sample_rate, int64_t first_epoch = 1) noexcept;
