@@ -235,6 +235,10 @@ class Status(Message, tag="status", frozen=True):
     bad_messages: Count = 0
     gap_samples: Count = 0  # holes in the input audio, heard as silence
     bad_samples: Count = 0  # of the input audio: not finite, or far beyond full scale
+    level_gain_db: float = 0.0  # what holds the take to the level of what was played
+    drift_ms: float = 0.0  # of a take held to the beat: how late it is as generated
+    beat_error_ms: float = 0.0  # and as heard
+    new_beginnings: Count = 0  # at bar lines, where it had drifted too far
 
 
 class Error(Message, tag="error", frozen=True):

@@ -39,6 +39,10 @@ from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, St
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
 STATUS_EVERY_S: Final = 1.0
 MEASURES_EVERY_S: Final = 0.1
+_TOLD: Final = (  # measures that a status says as they are
+    "rtf_decoder", "rtf_codec", "rtf_total", "late_chunks",
+    "level_gain_db", "drift_ms", "beat_error_ms", "new_beginnings",
+)  # fmt: skip
 _SAMPLING: Final = ("temperature", "guidance", "top_k")
 _LOUDEST: Final = 8.0  # 18 dB over full scale; beyond is a broken client, not music
 
@@ -355,13 +359,9 @@ class Session:
             if event.reason.startswith(("refused", "error")):
                 self._refuse("take", f"take {event.take} {event.reason}")
         elif isinstance(event, Measures):
-            self._measures = {
-                "rtf_decoder": event.rtf_decoder,
-                "rtf_codec": event.rtf_codec,
-                "rtf_total": event.rtf_total,
+            self._measures = {name: getattr(event, name) for name in _TOLD} | {
                 "lookahead_samples": min(event.look_ahead_samples, 2**31),
                 "control_latency_samples": min(event.control_latency_samples, 2**31),
-                "late_chunks": event.late_chunks,
             }
             self._status_due = True
 

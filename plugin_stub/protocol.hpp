@@ -442,6 +442,10 @@ struct Status {
     static constexpr Integers bad_messages_limit{0, 2147483648};
     static constexpr Integers gap_samples_limit{0, 2147483648};
     static constexpr Integers bad_samples_limit{0, 2147483648};
+    static constexpr Numbers level_gain_db_limit{-kAnyNumber, kAnyNumber, false};
+    static constexpr Numbers drift_ms_limit{-kAnyNumber, kAnyNumber, false};
+    static constexpr Numbers beat_error_ms_limit{-kAnyNumber, kAnyNumber, false};
+    static constexpr Integers new_beginnings_limit{0, 2147483648};
     int64_t session{};
     std::string state;
     std::optional<int64_t> take;
@@ -457,6 +461,10 @@ struct Status {
     int64_t bad_messages{0};
     int64_t gap_samples{0};
     int64_t bad_samples{0};
+    double level_gain_db{0.0};
+    double drift_ms{0.0};
+    double beat_error_ms{0.0};
+    int64_t new_beginnings{0};
 
     template <class Self, class Visitor>
     static constexpr void visit(Self& self, Visitor&& visitor) {
@@ -475,6 +483,10 @@ struct Status {
         visitor("bad_messages", self.bad_messages, bad_messages_limit, Presence::defaulted);
         visitor("gap_samples", self.gap_samples, gap_samples_limit, Presence::defaulted);
         visitor("bad_samples", self.bad_samples, bad_samples_limit, Presence::defaulted);
+        visitor("level_gain_db", self.level_gain_db, level_gain_db_limit, Presence::defaulted);
+        visitor("drift_ms", self.drift_ms, drift_ms_limit, Presence::defaulted);
+        visitor("beat_error_ms", self.beat_error_ms, beat_error_ms_limit, Presence::defaulted);
+        visitor("new_beginnings", self.new_beginnings, new_beginnings_limit, Presence::defaulted);
     }
 };
 

@@ -24,8 +24,10 @@ from stream_fakes import request as request_of
 
 from attacca.bridge.config import Settings
 from attacca.bridge.loading import load_model, sampling_flags
+from attacca.bridge.protocol import Status
+from attacca.bridge.session import _TOLD
 from attacca.engine.beat_lock import LockConfig
-from attacca.engine.events import ChunkEvent
+from attacca.engine.events import ChunkEvent, Measures
 from attacca.engine.hold import Hold, hold_of
 from attacca.engine.manifest import HoldSection
 from attacca.engine.offline import Continuation, SteadyController, continue_offline
@@ -208,6 +210,12 @@ def test_a_held_take_is_replayed_bit_exactly(tempo: float) -> None:
     take.restore(saved)
     assert np.array_equal(on(), first)
     assert len(first) > 4 * MODEL_RATE
+
+
+def test_a_status_says_what_the_measures_say() -> None:
+    held = {"level_gain_db", "drift_ms", "beat_error_ms", "new_beginnings"}
+    for table in (_TOLD, Measures.__dataclass_fields__, Status.__struct_fields__):
+        assert held <= set(table)
 
 
 def test_ostinato_is_told_the_beat_and_a_manifest_may_ask() -> None:
