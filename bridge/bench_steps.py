@@ -18,38 +18,46 @@ from attacca.engine.generator import Codes, Conditions, ConditionSource, Generat
 from attacca.engine.pattern import Pattern, make_pattern
 from attacca.engine.runtime import BRANCHES, PREFILL_ROWS, StepRuntime
 
+_PERIOD_S = 20.0  # ten bars
 _SEGMENT = 64  # steps between two rollbacks that keep a context short
 PATTERNS = (("delay", 1), ("flat", 1), ("stack", 1), ("stack-delay", 1), ("stack-delay", 2), ("stack-delay", 3))
 
 
 class Constant:
-    """A condition source that commands the same everywhere: 120 BPM in 4/4, everyone plays."""
+    """A condition source that commands the same everywhere: 120 BPM in 4/4, everyone plays.
+
+    Its vectors are made once, so that what is timed is the step and not what a controller says.
+    """
 
     def __init__(self, frames_per_second: float, layout: ConditioningLayout) -> None:
-        self._layout = layout
-        self._quarters_per_frame = 2.0 / frames_per_second
+        self._table = _steady(round(_PERIOD_S * frames_per_second), 2.0 / frames_per_second, layout)
 
     def rows(self, first_frame: int, count: int) -> Conditions:
         """See ConditionSource."""
-        ppq = np.arange(first_frame, first_frame + count, dtype=np.float64) * self._quarters_per_frame
-        known = np.ones(count, dtype=np.bool_)
-        return encode(
-            Controls(
-                ppq=ppq,
-                bar_start_ppq=np.floor(ppq / 4.0) * 4.0,
-                bpm=np.full(count, 120.0),
-                meter_num=np.full(count, 4, dtype=np.int16),
-                meter_den=np.full(count, 4, dtype=np.int16),
-                pitch_classes=np.tile(np.isin(np.arange(12), (0, 4, 7)), (count, 1)),
-                instruments=np.ones((count, 4), dtype=np.bool_),
-                style=np.zeros(count, dtype=np.int16),
-                beat_known=known,
-                chord_known=known,
-                instruments_known=known,
-                style_known=known,
-            ),
-            self._layout,
-        )
+        found: Conditions = self._table[np.arange(first_frame, first_frame + count) % len(self._table)]
+        return found
+
+
+def _steady(count: int, quarters_per_frame: float, layout: ConditioningLayout) -> Conditions:
+    ppq = np.arange(count, dtype=np.float64) * quarters_per_frame
+    known = np.ones(count, dtype=np.bool_)
+    return encode(
+        Controls(
+            ppq=ppq,
+            bar_start_ppq=np.floor(ppq / 4.0) * 4.0,
+            bpm=np.full(count, 120.0),
+            meter_num=np.full(count, 4, dtype=np.int16),
+            meter_den=np.full(count, 4, dtype=np.int16),
+            pitch_classes=np.tile(np.isin(np.arange(12), (0, 4, 7)), (count, 1)),
+            instruments=np.ones((count, 4), dtype=np.bool_),
+            style=np.zeros(count, dtype=np.int16),
+            beat_known=known,
+            chord_known=known,
+            instruments_known=known,
+            style_known=known,
+        ),
+        layout,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

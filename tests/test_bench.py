@@ -84,13 +84,14 @@ class FakeModel:
         self.spend("listen", 1.0 * len(codes))
         self.frontier += len(codes)
 
-    def plan(self, until: int, source: object, sampling: Sampling, *, max_steps: int = 1) -> int:
-        assert max_steps == 1
+    def plan(self, until: int, source: object, sampling: Sampling, *, max_steps: int | None = None) -> int:
         assert until > self.frontier
-        self.spend("step", 4.0)
-        self.frontier += 1
+        steps = until - self.frontier if max_steps is None else max_steps
+        for _ in range(steps):
+            self.spend("step", 4.0)
+        self.frontier += steps
         self.longest = max(self.longest, self.frontier)
-        return 1
+        return steps
 
     def rollback(self, to_frame: int) -> None:
         self.spend("rollback", 7.0)
@@ -277,7 +278,7 @@ def test_a_take_that_grows_dearer_is_seen_to() -> None:
     plan: Callable[..., int] = model.plan
 
     def dearer(*args: Any, **rest: Any) -> int:
-        clock.now_ns += model.frontier * 10_000
+        clock.now_ns += model.frontier * 80_000
         return plan(*args, **rest)
 
     common: dict[str, Any] = {
@@ -285,7 +286,8 @@ def test_a_take_that_grows_dearer_is_seen_to() -> None:
         "source": Constant(50.0, DEFAULT_LAYOUT), "sampling": Sampling(), "clock_ns": clock,
     }  # fmt: skip
     flat = bench_growth.take_length(fakes(model), **common)
-    assert (flat.x[0], flat.x[-1], len(flat.x)) == (0.4, 4.0, 10)
+    assert (flat.x[0], flat.x[-1], len(flat.x)) == (0.48, 4.0, 10)  # whole chunks of 8 frames
+    assert set(flat.p50_ms[1:]) == {4.0}
     assert bench_growth.growth(flat) == 1.0
     model.plan = dearer  # type: ignore[method-assign]
     grown = bench_growth.growth(bench_growth.take_length(fakes(model), **common))
