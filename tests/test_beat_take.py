@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -168,10 +169,12 @@ def test_samples_lie_where_they_belong_through_the_lock() -> None:
     assert end > 5 * 44100
 
 
-def drumming(seconds: int, *, tempo: float, epoch_at_s: int | None = None) -> tuple[Host, np.ndarray]:
+def drumming(
+    seconds: int, *, tempo: float, epoch_at_s: int | None = None, **config: Any
+) -> tuple[Host, np.ndarray]:
     rate = MODEL_RATE
     controller = SteadyController(sample_rate=rate, bpm=120.0)
-    host = Host(rate, model=LooseModel(tempo=tempo), block=rate // 4, controller=controller)
+    host = Host(rate, model=LooseModel(tempo=tempo), block=rate // 4, controller=controller, **config)
     host.play(PLAYED_S * rate)
     start = host.head + rate // 2
     host.engine.start(1, request_of(start, position=host.head))
@@ -194,6 +197,20 @@ def test_a_new_epoch_goes_on_as_if_there_had_been_none(tempo: float) -> None:
     assert np.array_equal(straight[: 6 * MODEL_RATE], again[: 6 * MODEL_RATE])
     if tempo < 1.03:  # else the bar at which to begin anew may be another
         assert np.array_equal(straight, again)
+
+
+def test_chunks_of_any_size_and_frames_where_they_are_heard() -> None:
+    host, sound = drumming(5, tempo=1.015)
+    _, small = drumming(5, tempo=1.015, chunk_frames=3)
+    assert np.array_equal(sound, small)
+    chunker = host.engine._sessions[1].takes[1]._planner.chunker
+    last = chunker.next_frame
+    moved = chunker.position_of_frame(last) - chunker.base.position_of_frame(last)
+    assert moved > 0.05 * MODEL_RATE  # 5 s at 1.5 % too fast: 75 ms, less what is yet to come
+    for frame in range(last - 250, last):
+        position = ceil(chunker.position_of_frame(frame))
+        assert chunker.frame_at(position) in (frame, frame + 1)  # the latter where its first samples are left out
+        assert chunker.first_frame_for(position) <= frame <= chunker.last_frame_for(position)
 
 
 @pytest.mark.parametrize("tempo", [1.015, 1.035])
