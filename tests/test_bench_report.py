@@ -171,3 +171,17 @@ def test_the_command_writes_json_and_pictures(
     assert "stack-delay p=3" in capsys.readouterr().out
     assert app([*flags, "--json", "-"], standalone_mode=False) == 0
     assert json.loads(capsys.readouterr().out)["rows"]
+
+
+@pytest.mark.slow
+def test_the_live_part_plays_an_engine_in_real_time() -> None:
+    flags = ("--fake", "--log-level", "warning")
+    options = bench_live.LiveOptions(engine_arguments=flags, runs=2, lead_s=1.0, play_s=1.5, long_s=2.0, busy=1)
+    found = bench_live.measure_live(options, SUBJECT)
+    rows = {row.name: row for row in found.rows}
+    assert {"TTFA, cold", "TTFA, listening, immediate", "TTFA, listening, on the bar"} <= set(rows)
+    assert 0 < rows["TTFA, listening, immediate"].p50_ms < 5000
+    figures = {figure.name: figure.value for figure in found.figures}
+    assert figures["alignment error"] == 0.0
+    assert figures["underruns"] is not None and figures["underruns, 1 neighbours"] is not None
+    assert figures["memory"] is None or figures["memory"] > 20
