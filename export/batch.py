@@ -22,7 +22,7 @@ from attacca.export.musicgen import BRANCHES, MusicgenExport, StepWriter
 from attacca.export.musicgen_checkpoint import MusicgenShape
 
 TAKES = "attacca.takes"
-DEFAULT_TAKES = 8
+DEFAULT_TAKES = 4  # more than a processor makes in time, of any model here
 MAX_TAKES = 32
 FILE = "decoder_batch.onnx"
 _INLINE_BYTES = 1024  # smaller constants are written again
