@@ -61,9 +61,9 @@ def played(decoder: PatternDecoder, frames: int, sampling: Sampling) -> list[np.
 )
 def test_a_pattern_draws_the_tokens_of_the_cpu_with_feedback_on_the_device(name: str, p: int) -> None:
     pattern = make_pattern(name, 4, p=p)
-    exact = played(PatternDecoder(tiny_runtime(tiny_manifest(pattern)), pattern), 60, SAMPLING)
+    exact = played(PatternDecoder(tiny_runtime(tiny_manifest(pattern)), pattern), 52, SAMPLING)
     for made in (
-        played(kind(tiny_device(pattern), pattern), 60, SAMPLING) for kind in (PatternDecoder, DeviceDecoder)
+        played(kind(tiny_device(pattern), pattern), 52, SAMPLING) for kind in (PatternDecoder, DeviceDecoder)
     ):
         for wanted, found in zip(exact, made, strict=True):
             np.testing.assert_array_equal(wanted, found)
