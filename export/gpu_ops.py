@@ -4,8 +4,9 @@ Under export/gpu_graph.py. Everything has static shapes and stays on the device;
 New rows are scattered into the cache, whose input and output are to be bound at one address; attention is one
 operator or several plain ones, always under an explicit mask, since lengths given otherwise can be lost.
 
-onnxruntime's dialect keeps to opset 21, since a kernel serves the opsets it is registered for and no later ones; the
-standard one needs 24, the first with TensorScatter and Attention over a cache, which TensorRT maps to its own layers.
+onnxruntime's dialect keeps to opset 21, since a kernel serves the opsets it is registered for and no later ones;
+the standard one needs 24, the first with TensorScatter and Attention over a cache, which TensorRT maps to its own
+layers.
 """
 
 from __future__ import annotations
