@@ -350,7 +350,7 @@ def main() -> None:
     if given.threads:
         options = replace(options, threads=given.threads)
     told = run(options, given.only or list(peers(options)), apart=True)
-    text = json.dumps(told, indent=1)
+    text = json.dumps(told, indent=1, allow_nan=False)
     if given.json:
         given.json.write_text(text + "\n", encoding="utf-8")
     else:

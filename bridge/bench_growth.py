@@ -51,7 +51,7 @@ def take_length(
     Planned a chunk at a time: patterns complete frames in bursts.
     """
     fill(decoder, random_codes(heard_frames, num_codebooks, codebook_size), source)
-    begin, frames = decoder.frontier, max(1, round(seconds / frame_s / SEGMENTS))
+    begin, frames = decoder.frontier, max(2 * _CHUNK_FRAMES, round(seconds / frame_s / SEGMENTS))
     x, p50 = [], []
     for part in range(SEGMENTS):
         spent_ns = []

@@ -41,9 +41,9 @@ def measured(jobs: Iterable[Job]) -> Report:
 def print_report(told: dict[str, Any], to: Path | None, plot: Path | None) -> None:
     """The report where it was asked for. OSError if a file cannot be written."""
     if to is not None and to != STDOUT:
-        to.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        to.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if to == STDOUT:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(told, indent=1, allow_nan=False))
     else:
         print_table(told)
     if plot is not None:
