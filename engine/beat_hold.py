@@ -94,9 +94,9 @@ class BeatHold:
         end = generator.frontier * timeline.hop_samples - round(point.beat * point.period)
         last, rest = divmod(end, timeline.hop_samples)
         count = min(last, ceil(_PHRASE_S * timeline.model_rate / timeline.hop_samples))
-        if not point.known or count * timeline.hop_samples < point.period:
-            return None
-        try:
-            return Phrase(codes=generator.read(last - count, last), rest_samples=rest)
-        except ValueError:  # longer than what the generator keeps
-            return None
+        while point.known and count * timeline.hop_samples >= point.period:
+            try:
+                return Phrase(codes=generator.read(last - count, last), rest_samples=rest)
+            except ValueError:  # longer than what the generator keeps
+                count //= 2
+        return None
