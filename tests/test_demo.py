@@ -54,6 +54,11 @@ def test_riff_flat_out_leaves_three_files_and_true_figures(tmp_path: Path) -> No
     assert result.png == tmp_path / "demo.png"
 
 
+def test_a_text_for_a_model_that_takes_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DemoError, match="takes no text; leave --text out"):
+        run_demo(DemoOptions(fake=True, flat_out=True, bars=1, text="slow jazz", out=tmp_path), console=QUIET)
+
+
 def test_an_offline_render_is_the_same_every_time(tmp_path: Path) -> None:
     """The shipped model, two engine processes: whatever the machine was busy with, the same samples."""
     renders = []
