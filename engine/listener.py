@@ -69,12 +69,11 @@ class Listener:
         """Host samples enqueued and not yet heard."""
         return self.enqueued_samples - self.done_samples
 
-    @property
-    def has_frames(self) -> bool:
-        """Whether what waits may complete as many frames as are heard at a time."""
+    def has_frames(self, groups: int = 1) -> bool:
+        """Whether what waits may complete as many frames as are heard at a time, so many times over."""
         if self.timeline is None or self.pending_samples == 0:
             return self.pending_samples > 0
-        due = self.timeline.position_of_frame(self.generator.frontier + self._listen_frames)
+        due = self.timeline.position_of_frame(self.generator.frontier + groups * self._listen_frames)
         return self._expected + self.pending_samples >= due + self._resampler.latency_samples + self._look_ahead
 
     @property
@@ -177,10 +176,10 @@ class Listener:
         )
 
     def _hear(self, pcm: Pcm) -> int:
-        """Encode; prefill in groups of one size, counted from the first frame.
+        """Encode; prefill in whole groups of one size, counted from the first frame.
 
-        A prefill's arithmetic depends on its number of rows, so groups cut by what time allowed would give other
-        tokens in every run. The rest of a group waits; a fork takes it along.
+        A prefill's arithmetic may depend on its number of rows where they are few or odd, so rows cut by what time
+        allowed could give other tokens in every run. The rest of a group waits; a fork takes it along.
         """
         resampled = self._resampler.push(pcm)
         if self._loudness is not None:
@@ -189,10 +188,11 @@ class Listener:
         if self.timeline is None:
             return 0
         self._held = np.concatenate([self._held, codes])
-        rows, group = ConditionRows(self._controller, self.timeline, self._layout), self._listen_frames
-        while len(self._held) >= group:
-            self.generator.listen(self._held[:group], rows.rows(self.generator.frontier, group))
-            self._held = self._held[group:]
+        count = len(self._held) // self._listen_frames * self._listen_frames
+        if count:
+            rows = ConditionRows(self._controller, self.timeline, self._layout)
+            self.generator.listen(self._held[:count], rows.rows(self.generator.frontier, count))
+            self._held = self._held[count:]
         return len(codes)
 
     def _forget(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from decoder_fixtures import SAMPLING, Source, listening, tiny_runtime
+from decoder_fixtures import SAMPLING, Source, listening, random_codes, tiny_runtime
 from phase_reference import PhaseReference
 from stream_fakes import Host, request
 
@@ -152,3 +152,30 @@ def test_no_size_hangs_on_the_machine_while_the_host_waits() -> None:
         host.play(32000)
         cut.append([(chunk.position, chunk.samples) for chunk in host.chunks()])
     assert len(cut[0]) > 3 and cut[0] == cut[1] == cut[2]
+
+
+def test_two_groups_heard_at_once_are_what_one_after_the_other_is(runtime: StepRuntime) -> None:
+    """So beside a take, where there is less time, more is heard at once."""
+    heard = [listening(runtime, 20) for _ in range(2)]
+    codes, rows = random_codes(48, seed=3), Source().rows(20, 48)
+    for first in range(0, 48, 8):
+        heard[0].listen(codes[first : first + 8], rows[first : first + 8])
+    for first in range(0, 48, 16):
+        heard[1].listen(codes[first : first + 16], rows[first : first + 16])
+    for decoder in heard:
+        decoder.plan(90, Source(), SAMPLING)
+    np.testing.assert_array_equal(heard[0].read(0, 90), heard[1].read(0, 90))
+
+
+def test_beside_a_take_two_groups_are_heard_at_once() -> None:
+    host, waited = Host(32000, block=640, listen_frames=8), []
+    for playing in (False, True):
+        if playing:
+            host.engine.start(1, request(host.head))
+        host.play(32000)
+        listener, most = host.engine._sessions[1].listener, 0
+        for _ in range(32):
+            host.play(640)
+            most = max(most, listener.pending_samples // 640)
+        waited.append(most)
+    assert waited == [7, 15]
