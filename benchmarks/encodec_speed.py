@@ -28,15 +28,20 @@ def main(
     chunk_frames: Annotated[int, typer.Option(min=1, max=256, help="frames of a push")] = 8,
     filters: Annotated[int, typer.Option(min=1, help="64 as published")] = 64,
     channels: Annotated[int, typer.Option(min=1, max=2, help="audio channels")] = 1,
+    precision: Annotated[str, typer.Option(help="weights: fp32, or fp16 or int8 beside it")] = "fp32",
 ) -> None:
     """Measure and print."""
     config = EncodecConfig(num_filters=filters)
-    with tempfile.TemporaryDirectory() as folder:
-        section = write_encodec(
-            random_checkpoint(config), Path(folder), audio_channels=channels, block_frames=block_frames
-        )
-        files = {ENCODER: Path(folder) / ENCODER_FILE, DECODER: Path(folder) / DECODER_FILE}
-        codec = Encodec.load(files, section, threads=threads)
+
+    def made(precision: str) -> Encodec:
+        with tempfile.TemporaryDirectory() as name:
+            folder, sizes = Path(name), {"audio_channels": channels, "block_frames": block_frames}
+            section = write_encodec(random_checkpoint(config), folder, **sizes, precision=precision)
+            files = {ENCODER: folder / ENCODER_FILE, DECODER: folder / DECODER_FILE}
+            print(f"{precision}: {sum(path.stat().st_size for path in files.values()) / 1e6:.0f} MB")
+            return Encodec.load(files, section, threads=threads)
+
+    codec = made(precision)
     chunks = max(1, round(seconds * config.sample_rate / config.hop_samples / chunk_frames))
     rng = np.random.default_rng(0)
     size = (chunk_frames * config.hop_samples,) if channels == 1 else (chunk_frames * config.hop_samples, 2)
@@ -47,6 +52,22 @@ def main(
     for name, push in (("decode", lambda: decoder.push(codes)), ("encode", lambda: encoder.push(pcm))):
         wall_ms, process_ms = _cost(push, chunks)
         print(f"{name}: {wall_ms / audio_s:.0f} ms per second of audio, {process_ms / audio_s:.0f} ms process time")
+    if precision != "fp32":
+        _compare(codec, made("fp32"))
+
+
+def _compare(codec: Encodec, exact: Encodec) -> None:
+    """A second of noise and of random codes, by both."""
+    rng = np.random.default_rng(1)
+    size = (codec.sample_rate,) if codec.audio_channels == 1 else (codec.sample_rate, 2)
+    pcm = rng.normal(0.0, 0.1, size).astype(np.float32)
+    codes = rng.integers(0, codec.codebook_size, (codec.sample_rate // codec.hop_samples, codec.num_codebooks))
+    heard = [each.encoder().push(pcm) for each in (codec, exact)]
+    sound = [each.decoder().push(codes.astype(np.uint16)) for each in (codec, exact)]
+    apart = np.mean((sound[0] - sound[1]) ** 2) / np.mean(sound[1] ** 2)
+    print(
+        f"beside fp32: {np.mean(heard[0] == heard[1]):.1%} of the codes, samples {10 * np.log10(apart):.0f} dB off"
+    )
 
 
 def _cost(push: Callable[[], object], times: int) -> tuple[float, float]:
