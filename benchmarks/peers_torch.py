@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from attacca.engine.cache import CacheConfig, SlotCache
 from attacca.engine.manifest import Manifest
-from attacca.engine.runtime import BRANCHES, MIN_ROWS, PREFILL_ROWS, StepShape
+from attacca.engine.runtime import BRANCHES, PREFILL_ROWS, StepShape
 from attacca.export.shapes import TEXT_TOKENS, Shape, manifest_of
 
 Weights = Mapping[str, Any]
@@ -187,8 +187,6 @@ class TorchLane:
         """As StepLane's."""
         past = self.cache.place(slot)
         parts = [np.asarray(part) for part in (stack, level, timestep, cond)]
-        if len(level) < MIN_ROWS:
-            parts = [np.repeat(part, MIN_ROWS, axis=0) for part in parts]
         chosen = np.zeros(len(self.tokens), np.int64) if row_of_level is None else row_of_level
         slots = torch.arange(past, past + len(parts[1]))
         scalars = tuple(torch.from_numpy(value) for value in (self.temperature, self.guidance, self.top_k))
