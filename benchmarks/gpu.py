@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def plan(root: Path, backend: str, *, toy: bool) -> list[Part]:
 
     names = [name for name in CASE_NAMES if not (toy and name == "medium")]
     flavours = FLAVOURS[2:] if backend == "tensorrt" else FLAVOURS
-    parts = [part("environment", 0.1, optional=False)]
+    parts = [part("environment", 0.1, optional=False), part("path.ostinato", 0.3)]
     for kind, cases in (("correct", names), ("steps", names), ("takes", BATCHED)):
         for case in cases:
             for dialect, attention in flavours:
@@ -88,11 +89,16 @@ def do_part(name: str, root: Path, backend: str, *, toy: bool) -> Any:
     from benchmarks import gpu_measure as measure
     from benchmarks.gpu_models import CASES, TOYS, Flavour
 
+    driver, opener = opened(backend)
+    dialect = "standard" if backend == "tensorrt" else "onnxruntime"
+    bench = measure.Bench(driver, opener, root / "graphs", dialect)
+    if name == "path.ostinato":
+        bundle = REPOSITORY / "tests" / "data" / "tiny" if toy else REPOSITORY / "engine" / "bundles" / "ostinato"
+        copied = shutil.copytree(bundle, root / "bundle", dirs_exist_ok=True)
+        return measure.path(bench, copied, lambda: opened(backend)[0], chunks=4 if toy else 40)
     kind, case_name, dialect, attention = name.split(".")
     case = (TOYS if toy else CASES)[case_name]
     flavour = Flavour(precision="fp16", dialect=dialect, attention=attention)
-    driver, opener = opened(backend)
-    bench = measure.Bench(driver, opener, root / "graphs")
     if kind == "correct":
         return measure.correct(bench, case, flavour)
     if kind == "steps":
@@ -182,7 +188,14 @@ def install(wheels: Path | None, root: Path) -> dict[str, str]:
 def report(root: Path, parts: Sequence[Part]) -> dict[str, Any]:
     """All that was measured so far."""
     state = json.loads((root / "gpu_run.json").read_text(encoding="utf-8"))
-    told: dict[str, Any] = {"environment": None, "correct": [], "steps": [], "takes": [], "not_done": {}}
+    told: dict[str, Any] = {
+        "environment": None,
+        "path": [],
+        "correct": [],
+        "steps": [],
+        "takes": [],
+        "not_done": {},
+    }
     for part in parts:
         kind = part.name.split(".")[0]
         if not part.result.is_file():

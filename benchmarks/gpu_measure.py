@@ -6,6 +6,7 @@ runtime. Then times, of the device by its own marks and of the host by its clock
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,12 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from attacca.engine.backends import Nothing, full
+from attacca.engine import device_codec
+from attacca.engine.backends import Nothing, checked_file, full, self_test
+from attacca.engine.backends import on_device as on_backend
+from attacca.engine.bundle import load_bundle
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.device import DeviceError, Driver, ProgramMaker
 from attacca.engine.device_step import DEPTH, DeviceStep
 from attacca.engine.generator import Sampling
+from attacca.engine.gpu_spec import GpuSpec
 from attacca.engine.ring_slots import RingSlots
+from attacca.export.gpu_bundle import write_graphs
 from benchmarks.gpu_models import (
     FRAMES_PER_SECOND,
     Case,
@@ -33,16 +39,17 @@ from benchmarks.gpu_models import (
 SAMPLING = Sampling(seed=1, temperature=1.0, top_k=250, guidance=3.0)
 Opener = Callable[[Path, Driver], ProgramMaker]
 _SHALLOW, _FORCED, _HEARD = 4, 24, 8
+_CHUNK_FRAMES = 5
 
 
 class Bench:
     """A backend to measure: its driver, how it opens a graph, and where graphs lie."""
 
-    def __init__(self, driver: Driver, opener: Opener, folder: Path) -> None:
-        self.driver, self._open, self.folder = driver, opener, folder
+    def __init__(self, driver: Driver, opener: Opener, folder: Path, dialect: str = "onnxruntime") -> None:
+        self.driver, self.open_graph, self.folder, self.dialect = driver, opener, folder, dialect
 
     def open(self, case: Case, flavour: Flavour, takes: int = 1) -> ProgramMaker:
-        return self._open(gpu_graph(case, flavour, self.folder, takes=takes), self.driver)
+        return self.open_graph(gpu_graph(case, flavour, self.folder, takes=takes), self.driver)
 
 
 def correct(bench: Bench, case: Case, flavour: Flavour) -> dict[str, Any]:
@@ -118,6 +125,53 @@ def steps(bench: Bench, case: Case, flavour: Flavour, *, count: int) -> dict[str
         "rtf": quantiles(queued)["p50"] * FRAMES_PER_SECOND / per_frame / 1e3,
         "capture_s": capture_s,
         "prefill_frame_ms": 1e3 * prefill_s / case.window,
+    }
+
+
+def path(bench: Bench, bundle: Path, new_driver: Callable[[], Driver], *, chunks: int) -> dict[str, Any]:
+    """A bundle's whole path on the device: from a trigger to the first audio while listening, and steady chunks.
+
+    Compute alone: no host, no wire. The first fork allocates and records a lane, later ones find one.
+    """
+    model = load_bundle(bundle)
+    write_graphs(bundle, bundle / "gpu")
+
+    def opened(folder: Path, spec: GpuSpec, driver: Driver) -> ProgramMaker:
+        return bench.open_graph(checked_file(folder, spec, bench.dialect), driver)
+
+    device = on_backend(model, bundle, "device", bench.driver, opened)
+    codec = "device"
+    try:
+        files = {role: bundle / entry.path for role, entry in model.manifest.files.items()}
+        device = dataclasses.replace(device, codec=device_codec.chosen(model.codec, files, new_driver()))
+    except DeviceError as error:
+        codec = f"CPU: {error}"
+    source, books = Nothing(model.conditioning.width), model.manifest.num_codebooks
+    heard = np.random.default_rng(0).integers(
+        0, model.manifest.codebook_size, (model.manifest.window_frames, books)
+    )
+    listener = device.generator()
+    listener.listen(heard.astype(np.uint16), source.rows(0, len(heard)))
+    first, steady = [], []
+    for _ in range(8):
+        began = time.perf_counter()
+        take, decoder = listener.fork(), device.codec.decoder()
+        for spent in (first, *[steady] * chunks):
+            at = take.frontier
+            take.plan(at + _CHUNK_FRAMES, source, SAMPLING)
+            decoder.push(take.read(at, at + _CHUNK_FRAMES))
+            spent.append(1e3 * (time.perf_counter() - began))
+            began = time.perf_counter()
+        del take
+    frames_ms = 1e3 * _CHUNK_FRAMES / model.manifest.frames_per_second
+    return {
+        "bundle": model.manifest.name,
+        "codec": codec,
+        "logits_rms": self_test(model, device),
+        "first_take_ms": first[0],
+        "first_audio_ms": quantiles(first[1:]),
+        "chunk_ms": quantiles(steady),
+        "rtf": quantiles(steady)["p50"] / frames_ms,
     }
 
 

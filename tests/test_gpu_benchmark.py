@@ -20,8 +20,9 @@ pytestmark = pytest.mark.train
 def test_the_plan_fits_into_a_call_and_measures_what_is_promised() -> None:
     for backend in ("cuda", "tensorrt"):
         parts = gpu.plan(Path("RUN"), backend, toy=False)
-        assert sum(part.minutes for part in parts) < 9.6
+        assert sum(part.minutes for part in parts) < 9.9
         names = {part.name for part in parts}
+        assert "path.ostinato" in names
         assert {f"steps.{case}.standard.operator" for case in CASES} <= names
         assert {f"correct.{case}.standard.operator" for case in CASES} <= names
         assert {f"takes.{case}.standard.operator" for case in ("ostinato", "small")} <= names
@@ -40,6 +41,10 @@ def test_a_part_of_each_kind_at_toy_size(tmp_path: Path) -> None:
         found = do(f"correct.{case}.standard.operator")
         assert found["tokens_equal_fp32"] == 1.0
         assert found["logits_rms_fp32"] < 1e-5 < found["logits_rms"] < 5e-3
+    whole = do("path.ostinato")
+    assert (whole["bundle"], whole["codec"][:3]) in (("tiny", "CPU"), ("tiny", "dev"))
+    assert whole["logits_rms"] < 0.01
+    assert 0.0 < whole["chunk_ms"]["p50"] <= whole["chunk_ms"]["max"]
     row = do("steps.ostinato-delay.onnxruntime.plain")
     assert row["rtf"] == pytest.approx(row["queued_ms"]["p50"] * 50 / 1e3)
     assert row["launch_gap_ms"] == pytest.approx(row["queued_ms"]["p50"] - row["device_ms"])
