@@ -26,15 +26,16 @@ from attacca.engine.manifest import (
     PatternSection,
 )
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
+from attacca.engine.pace import measure_pace
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.engine.rolling import RollingDecoder
 from attacca.engine.runtime import StepRuntime
 from attacca.engine.sharing import Part, plan_together
-from attacca.export.batch import build_decoder_batch, build_step_batch, share_weights
+from attacca.export.batch import build_decoder_batch, build_step_batch, save_batch, share_weights
 from attacca.export.decoder import DecoderExport, build_decoder, save_decoder
 from attacca.export.musicgen import MusicgenExport, build_step
-from attacca.export.shapes import Shape, manifest_of, musicgen_shape, random_weights
+from attacca.export.shapes import Shape, manifest_of, musicgen_shape, random_weights, write_shape
 from attacca.export.tiny import random_decoder
 
 CODEBOOKS, SIZE, WINDOW, DIM, HEADS, LAYERS, TAKES = 4, 32, 24, 128, 2, 2, 3
@@ -327,3 +328,24 @@ def test_melody_models_have_no_graph_of_several() -> None:
     shape = replace(musicgen_shape(Shape(name="small", layers=1, dim=128, hidden=256, musicgen=True)), cross=False)
     with pytest.raises(ValueError, match="melody"):
         build_step_batch({}, shape, MusicgenExport(window_frames=WINDOW), TAKES)
+
+
+@pytest.mark.parametrize("musicgen", [False, True])
+@pytest.mark.parametrize(("precision", "kv_bits"), [("int8", 8), ("fp16", 32), ("int4", 8)])
+def test_every_precision_keeps_its_bits(musicgen: bool, precision: str, kv_bits: int, tmp_path: Path) -> None:
+    """One to four takes, one and five rows, over a cache of noise; weights read from the graph of one."""
+    shape = Shape(name="small", layers=1, dim=128, hidden=256, codebook_size=SIZE, musicgen=musicgen)
+    drawn = random_weights(shape)
+    scales = {f"{part}_0": np.full(128, 0.05, np.float32) for part in ("key", "value")} if kv_bits == 8 else None
+    made = {"window_frames": WINDOW, "precision": precision, "kv_bits": kv_bits}
+    written = write_shape(
+        shape, tmp_path, weights=drawn, kv_scales=scales, window=WINDOW, precision=precision, kv_bits=kv_bits
+    )
+    if musicgen:
+        graph = build_step_batch(drawn, musicgen_shape(shape), MusicgenExport(**made), 4, scales)
+    else:
+        graph = build_decoder_batch(drawn, DecoderExport(heads=shape.heads, **made), 4, scales)
+    single = written.load()
+    batch = BatchRuntime(str(tmp_path / save_batch(graph, written.path)), single)
+    for rows in (1,) if musicgen else (1, 5):
+        assert measure_pace(single, batch, rows=rows).equal
