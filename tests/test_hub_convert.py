@@ -70,6 +70,7 @@ def test_a_repository_becomes_a_bundle_that_can_be_named(
     assert out == f"{folder}\n"
     assert "non-commercial use only" in err
     assert "musicgen-tiny is ready: attacca serve --model musicgen-tiny" in err
+    assert "only --precision fp32 gives transformers' own" in err
     assert find_bundle("musicgen-tiny") == folder
     assert verify_bundle(folder) == []
     manifest = read_manifest(folder)
