@@ -3,7 +3,7 @@
 transformers' MusicGen `generate`, its static-cache form through torch.compile, a streamer that decodes the whole
 prefix every chunk, and our decoders in plain torch, eager and compiled; beside our runtime, on the same shapes, the
 same random weights, the same threads. Each runs in a process of its own, one after another, so that none has the
-other's memory. A full run takes about a quarter of an hour on two idle cores and at most 6 GB.
+other's memory. A full run takes about half an hour on two idle cores; each part's peak memory is in the report.
 """
 
 from __future__ import annotations
