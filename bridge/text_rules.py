@@ -1,6 +1,6 @@
 """What may be said in words: one rule for clients, OSC and the engine.
 
-Beside the path; plugin_stub/core/words.cpp has the same rule in C++.
+Beside the path; plugin_stub/core/text_rules.cpp has the same rule in C++.
 """
 
 from __future__ import annotations

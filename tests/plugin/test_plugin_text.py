@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Iterator
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_uint32, c_void_p
@@ -18,6 +19,7 @@ from lilv_bundle import Bundle
 from lilv_host import EXT, Instance
 from listening import Listening
 from native_network import RING, Bench, welcome
+from test_clap_formats import COUNTED
 
 from attacca.bridge import protocol
 from attacca.bridge.protocol import Error, Prompt
@@ -224,6 +226,23 @@ def test_spoilt_texts_are_made_readable(
         script.set("render", "offline").at(0, "wait", "connection", 1, 10).at(0, "load", spoilt)
         host.run(script.at(3000, "sleep", 0.2))
         assert listening.texts == [kept]
+
+
+def test_the_audio_thread_has_no_part_in_it(
+    native: Native, formats: Formats, listening: Listening, tmp_path: Path
+) -> None:
+    """Paced; texts are loaded before the run and while it runs, and told."""
+    host = host_of(native, tmp_path, ATTACCA_ENGINE=listening.address)
+    good, first, second = (tmp_path / name for name in ("good", "first", "second"))
+    host.run(Script(plugin=formats.effect.clap, rate=RATE, length=512, blocks=(512,)).at(0, "save", good))
+    first.write_bytes(told(good.read_bytes(), SAID))
+    second.write_bytes(told(good.read_bytes(), "drums"))
+    script = Script(plugin=formats.effect.clap, rate=RATE, length=RATE, blocks=(256,)).play(0).set("pace", 1)
+    script.at(0, "load", first).at(0, "wait", "connection", 1, 10).at(RATE // 2, "load", second)
+    played = host.run(script.at(RATE - 256, "sleep", 0.5))
+    assert [text for text, _ in itertools.groupby(listening.texts)] == [SAID, "drums"]
+    assert {name: played.counts[name] for name in COUNTED} == dict.fromkeys(COUNTED, 0)
+    assert played.counts["allocations_counted"]
 
 
 def test_an_lv2_window_tells_it_through_the_worker(formats: Formats) -> None:
