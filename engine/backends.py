@@ -54,7 +54,9 @@ class DeviceModel(Model):
     def decoder(self) -> PatternDecoder:
         """A fresh stream of the decoder itself; on the CPU once the device has failed."""
         runtime: Any = self.device
-        return super().decoder() if _failed(self.device) else DeviceDecoder(runtime, self.pattern)
+        if _failed(self.device):
+            return super().decoder()
+        return DeviceDecoder(runtime, self.pattern, levels=self.levels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,14 @@ import platformdirs
 from msgspec import UNSET
 
 from .batch import BatchRuntime
+from .code_levels import CodeLevels
 from .codec import Codec
 from .company import Batch
 from .conditioning import ConditioningLayout
 from .decoder import PatternDecoder
 from .encodec import Encodec
 from .manifest import (
+    CODE_LEVELS_ROLE,
     DECODER_BATCH_ROLE,
     DECODER_DATA_ROLE,
     DECODER_ROLE,
@@ -59,6 +61,7 @@ class Model:
     codec: Codec | Encodec
     runtime: StepRuntime
     pattern: Pattern
+    levels: CodeLevels | None = None  # of its codes
     batch: Batch | None = None  # several takes' steps as one, where that was looked for and found to pay
 
     @property
@@ -72,7 +75,7 @@ class Model:
 
     def decoder(self) -> PatternDecoder:
         """A fresh stream of the decoder itself."""
-        return PatternDecoder(self.runtime, self.pattern)
+        return PatternDecoder(self.runtime, self.pattern, levels=self.levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,7 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True, seve
     parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
     if not manifest.decoder.prompted:
         plain = StepRuntime(graph, manifest, threads=threads)
+        parts["levels"] = _levels(files, manifest)
         return Model(runtime=plain, batch=_batch(files, plain, threads) if several else None, **parts)
     runtime = _prompted_kind(manifest, parts["pattern"])(graph, manifest, threads=threads)
     section = manifest.text
@@ -148,6 +152,18 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True, seve
     model = PromptedModel(runtime=runtime, text=text, box=box, batch=batch, **parts)
     model.tell("")
     return model
+
+
+def _levels(files: Mapping[str, Path], manifest: Manifest) -> CodeLevels | None:
+    if CODE_LEVELS_ROLE not in files:
+        return None
+    try:
+        levels = CodeLevels.load(files[CODE_LEVELS_ROLE])
+    except ValueError as error:
+        raise ManifestError(f"{CODE_LEVELS_ROLE} of {manifest.name}: {error}") from None
+    if levels.tables.shape[:2] != (manifest.num_codebooks, manifest.codebook_size):
+        raise ManifestError(f"{CODE_LEVELS_ROLE} of {manifest.name} is of other codes: {levels.tables.shape[:2]}")
+    return levels
 
 
 def _prompted_kind(manifest: Manifest, pattern: Pattern) -> type[PromptedRuntime]:

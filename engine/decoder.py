@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .cache import CacheState
+from .code_levels import CodeLevels, LevelHold
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
 from .noise import NoiseTable
 from .pattern import Pattern
-from .runtime import PREFILL_ROWS, StepLane, StepRuntime
+from .runtime import PREFILL_ROWS, Floats, StepLane, StepRuntime
 from .schedule import Schedule, ScheduleSnapshot, StepRows, context_rows
 
 _FETCH_FRAMES = 8  # conditions asked for at once within one plan
@@ -36,12 +37,14 @@ class DecoderState:
     frames: FrameStore
     schedule: ScheduleSnapshot | None
     end: int | None
+    hold: LevelHold | None = None
 
 
 class PatternDecoder:
     """Implements engine.generator.Generator for all patterns. Not thread-safe; decode thread."""
 
-    def __init__(self, runtime: StepRuntime, pattern: Pattern) -> None:
+    def __init__(self, runtime: StepRuntime, pattern: Pattern, *, levels: CodeLevels | None = None) -> None:
+        """`levels`: of its codes, to keep what is planned as loud as what was heard; None: it is left alone."""
         shape = runtime.shape
         if pattern.num_codebooks != shape.num_codebooks:
             raise ValueError(f"pattern has {pattern.num_codebooks} codebooks, the graph {shape.num_codebooks}")
@@ -58,6 +61,8 @@ class PatternDecoder:
             shape.conditioning_width,
         )
         self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
+        self._levels = levels
+        self._hold = None if levels is None else LevelHold(levels, self._frames.length)
         self.origin = 0  # frame of the take that timestep 0 is: noise and conditions are that frame's
         self.choose: Choose | None = None  # in place of sampling, for scoring; a fork has none
         self._known = 0
@@ -91,6 +96,9 @@ class PatternDecoder:
 
         ValueError on other shapes or a code out of range; then nothing has changed.
         """
+        self._listen(codes, conditions, heard=True)
+
+    def _listen(self, codes: Codes, conditions: Conditions, *, heard: bool) -> None:
         self._check(codes)
         if conditions.shape != (len(codes), self._frames.width):
             raise ValueError(
@@ -100,7 +108,7 @@ class PatternDecoder:
         for start in range(0, len(codes), PREFILL_ROWS):
             part = codes[start : start + PREFILL_ROWS]
             first = self._known
-            self._frames.put_codes(first, part)
+            self._put_codes(first, part, heard=heard)
             self._frames.put_conditions(first, conditions[start : start + PREFILL_ROWS])
             self._known += len(part)
             self._prefill(list(range(first, self._known)))
@@ -109,7 +117,7 @@ class PatternDecoder:
         """Take known frames at the frontier as if they had been planned, under the conditions of `source`."""
         self._check(codes)
         if len(codes):
-            self.listen(codes, source.rows(self._known, len(codes)))
+            self._listen(codes, source.rows(self._known, len(codes)), heard=False)
 
     def plan(
         self, until_frame: int, source: ConditionSource, sampling: Sampling, *, max_steps: int | None = None
@@ -154,13 +162,15 @@ class PatternDecoder:
         self._schedule = None
         self._known = to_frame
         self._frames.forget(to_frame)
+        if self._hold is not None:
+            self._hold.forget(to_frame)
         kept = set(self._cache.timesteps().tolist())
         missing = [t for t in range(max(0, to_frame - self._reach), to_frame) if t not in kept]
         self._prefill(missing)
 
     def fork(self) -> Self:
         """An independent copy with the same state; the weights are shared."""
-        other = type(self)(self._runtime, self._pattern)
+        other = type(self)(self._runtime, self._pattern, levels=self._levels)
         other.restore(self.snapshot())
         return other
 
@@ -168,6 +178,8 @@ class PatternDecoder:
         """Forget everything; timestep 0 is next."""
         self._cache.clear()
         self._frames.forget(0)
+        if self._hold is not None:
+            self._hold.forget(-1)
         self._schedule = None
         self._end = None
         self._known = 0
@@ -175,7 +187,8 @@ class PatternDecoder:
     def snapshot(self) -> DecoderState:
         """The whole state; `restore` of it continues to the bit."""
         schedule = None if self._schedule is None else self._schedule.snapshot()
-        return DecoderState(self._known, self._cache.snapshot(), self._frames.copy(), schedule, self._end)
+        hold = None if self._hold is None else self._hold.copy()
+        return DecoderState(self._known, self._cache.snapshot(), self._frames.copy(), schedule, self._end, hold)
 
     def restore(self, state: object) -> None:
         """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
@@ -184,6 +197,7 @@ class PatternDecoder:
         self._known = state.known
         self._cache.restore(state.cache)
         self._frames = state.frames.copy()
+        self._hold = None if state.hold is None else state.hold.copy()
         self._end = state.end
         self._schedule = None
         if state.schedule is not None:
@@ -228,7 +242,7 @@ class PatternDecoder:
     def open_step(
         self, source: ConditionSource, sampling: Sampling, fetched: dict[int, npt.NDArray[np.float32]]
     ) -> StepLane:
-        """Write the next step into the lane, for a batch to compute (engine/batch.py); `close_step` takes what came.
+        """Write the next step into the lane, for a batch to run (engine/batch.py); `close_step` takes what came.
 
         A step that is not closed never was.
         """
@@ -241,7 +255,7 @@ class PatternDecoder:
         return self._lane
 
     def close_step(self) -> None:
-        """Go on from the lane's tokens. FloatingPointError if its logits are not finite: then nothing has changed."""
+        """Go on from the lane's tokens. FloatingPointError if its logits are not finite; nothing has changed."""
         assert self._schedule is not None and self._opened is not None
         rows, self._opened = self._opened, None
         self._take(self._schedule, rows)
@@ -258,7 +272,7 @@ class PatternDecoder:
         for codebook, timestep in enumerate(rows.target.tolist()):
             if timestep >= 0:
                 if sampling.temperature > 0.0:
-                    lane.noise[codebook] = self._noise.row(sampling.seed, timestep + self.origin, codebook)
+                    lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
                 self._want_condition(timestep, source, fetched)
         slot = self._cache.count - int(rows.rewrite)
         return rows, self._frames.conditions(rows.timestep), slot
@@ -276,8 +290,19 @@ class PatternDecoder:
         if rows.advance:
             self._cache.keep([rows.kept_timestep])
         if schedule.frontier > self._known:
-            self._frames.put_codes(self._known, schedule.codes(self._known, schedule.frontier).astype(np.uint16))
+            self._put_codes(self._known, schedule.codes(self._known, schedule.frontier).astype(np.uint16))
             self._known = schedule.frontier
+
+    def _put_codes(self, first: int, codes: Codes, *, heard: bool = False) -> None:
+        self._frames.put_codes(first, codes)
+        if self._hold is not None:
+            self._hold.put(first, codes, heard=heard)
+
+    def _noise_row(self, sampling: Sampling, timestep: int, codebook: int) -> Floats:
+        """[V] noise of a row, by which the graph draws; the level's hold leans it, in place of the logits."""
+        noise = self._noise.row(sampling.seed, timestep + self.origin, codebook)
+        tilt = None if self._hold is None else self._hold.tilt(timestep, codebook)
+        return noise if tilt is None else noise - tilt / np.float32(sampling.temperature)
 
     def _want_condition(
         self, timestep: int, source: ConditionSource, fetched: dict[int, npt.NDArray[np.float32]]

@@ -65,7 +65,7 @@ class DeviceDecoder(PatternDecoder):
             for codebook, timestep in enumerate(rows.target.tolist()):
                 if timestep >= 0:
                     if sampling.temperature > 0.0:
-                        lane.noise[codebook] = self._noise.row(sampling.seed, timestep + self.origin, codebook)
+                        lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
                     self._want_condition(timestep, source, fetched)
             queued.append((rows, cache.count))
             lane.submit(
@@ -87,7 +87,7 @@ class DeviceDecoder(PatternDecoder):
             schedule.accept(lane.tokens)
             if schedule.frontier > self._known:
                 codes = schedule.codes(self._known, schedule.frontier)
-                self._frames.put_codes(self._known, codes.astype(np.uint16))
+                self._put_codes(self._known, codes.astype(np.uint16))
                 self._known = schedule.frontier
         return len(queued)
 

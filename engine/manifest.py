@@ -21,6 +21,7 @@ MAX_MANIFEST_BYTES = 1 << 20
 DECODER_ROLE = "decoder"
 DECODER_DATA_ROLE = "decoder_data"  # weights beside a graph that is too big for one file
 DECODER_BATCH_ROLE = "decoder_batch"  # graph of several takes over the decoder's weights, where it is worth one
+CODE_LEVELS_ROLE = "code_levels"  # of codes (engine/code_levels.py), where they shall hold a take's level
 TEXT_ROLES = ("text_encoder", "prompt", "tokenizer")
 STACKED, MUSICGEN, MELODY = "stacked", "musicgen", "musicgen-melody"
 DECODER_KINDS = (STACKED, MUSICGEN, MELODY)

@@ -25,6 +25,7 @@ from attacca.engine.conditioning import ConditioningLayout
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import (
+    CODE_LEVELS_ROLE,
     DECODER_BATCH_ROLE,
     DECODER_ROLE,
     ConditioningSection,
@@ -38,6 +39,7 @@ from attacca.export.batch import DEFAULT_TAKES, build_decoder_batch, save_batch
 from attacca.export.batch import FILE as BATCH_FILE
 from attacca.export.bundle import write_bundle
 from attacca.export.calibrate import calibrate_cache
+from attacca.export.code_levels import write_code_levels
 from attacca.export.codec import DECODER_FILE as CODEC_DECODER_FILE
 from attacca.export.codec import ENCODER_FILE as CODEC_ENCODER_FILE
 from attacca.export.codec import export_codec
@@ -48,6 +50,7 @@ from attacca.training.decoder_model import Decoder
 from attacca.training.decoder_train import CHECKPOINT, checkpoint_layout, load_decoder
 
 DECODER_FILE = "decoder.onnx"
+CODE_LEVELS_FILE = "code_levels.npz"
 CODEC_CHECKPOINT = "codec.pt"
 # Of the codec's decoder alone: its error is a tenth of the quantiser's. The encoder's codes must be the training's.
 CODEC_DECODER_PRECISION = "int8"
@@ -150,8 +153,12 @@ def export(
     name: str = "ostinato",
     version: str = "0",
     sampling: SamplingDefaults | None = None,
+    tokens: Path | None = None,
 ) -> Manifest:
-    """Write the bundle into `out`. ExportError or ValueError if anything is not what it should be."""
+    """Write the bundle into `out`, with code levels where there are songs' `tokens` to fit them to.
+
+    ExportError or ValueError if anything is not what it should be.
+    """
     codec_state = State.load(codec_run / CODEC_CHECKPOINT)
     model = load_decoder(decoder_run / CHECKPOINT)
     checkpoint = torch.load(decoder_run / CHECKPOINT, map_location="cpu", weights_only=True)
@@ -165,6 +172,11 @@ def export(
     files = {"codec_encoder": CODEC_ENCODER_FILE, "codec_decoder": CODEC_DECODER_FILE}
     codec = Codec.load({role: out / file for role, file in files.items()}, section)
     metrics |= compare_codec(codec_state, codec)
+    if tokens is not None:
+        assert codec_state.quantizer is not None  # or it would not have been exported
+        codebooks = codec_state.quantizer.codebooks.detach().numpy()
+        metrics |= write_code_levels(out / CODE_LEVELS_FILE, codec, codebooks, tokens)
+        files[CODE_LEVELS_ROLE] = CODE_LEVELS_FILE
     config = model.config
     if (codec.num_codebooks, codec.codebook_size) != (config.num_codebooks, config.codebook_size):
         raise ExportError(
@@ -222,6 +234,9 @@ def main(
     temperature: Annotated[float, typer.Option(help="default of the bundle")] = 1.0,
     top_k: Annotated[int, typer.Option(help="default of the bundle; 0 keeps all")] = 0,
     guidance: Annotated[float, typer.Option(help="default of the bundle; 1 is none")] = 1.0,
+    tokens: Annotated[
+        Path | None, typer.Option(help="folder of songs' tokens; with it takes keep their level by their codes")
+    ] = None,
 ) -> None:
     """Export, verify against torch, and write a bundle."""
     torch.set_num_threads(1)
@@ -235,6 +250,7 @@ def main(
         name=name,
         version=version,
         sampling=defaults,
+        tokens=tokens,
     )
     for key, value in manifest.provenance.items():
         print(f"{key}: {value}")

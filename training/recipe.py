@@ -162,7 +162,10 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
         Stage(
             name="export",
             module="attacca.export.export_bundle",
-            arguments=("--codec", codec, "--decoder", decoder, "--out", bundle, *size.export),
+            arguments=(
+                *("--codec", codec, "--decoder", decoder, "--out", bundle),
+                *("--tokens", str(root / "data" / "tokens" / "train"), *size.export),
+            ),
             result=root / "bundle" / "manifest.json",
         ),
         Stage(

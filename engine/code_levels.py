@@ -1,0 +1,148 @@
+"""How loud codes will sound, and the nudge on what is drawn next that keeps a take as loud as what was heard.
+
+Inside the step loop (engine/decoder.py). Guided sampling and a take that hears itself make a random walk of its
+level, up to full scale within seconds; nothing in songs that keep their level teaches a model to come back. Here
+the level is read from the codes themselves, and while it is off, codes that would bring it back become likelier.
+All of it follows from the codes alone, so plans made again, forks and snapshots agree to the bit. (A gain after the
+codec, engine/leveller.py, holds any model's level; this keeps the sound from growing dense before it gets there.)
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .generator import Codes
+
+Floats = npt.NDArray[np.float32]
+Double = npt.NDArray[np.float64]
+
+FRAMES_BEFORE = 32  # from the newest frame that is looked at to the one drawn: known in any order of steps
+LOOKED_AT_FRAMES = 50
+_SLOPE_FRAMES = 8  # the last of them, at which is asked what a code would change
+_HEARD_FRAMES = 250  # that the level of what was heard is a mean of, and
+_LEAST_HEARD = 25  # fewer than so many set none
+_SILENCE_DB = -50.0
+_BELOW_DB = 20.0  # frames further below what was heard are rests, and count as so far below
+_LOUDER_DB, _QUIETER_DB = 3.0, 6.0  # that a take may be: music has its dynamics, and players come and go
+_NUDGE_PER_DB = 0.04  # of a logit, for each dB that a code changes and each dB beyond the tolerance
+_MOST_NUDGE = 0.4
+_DB = 10.0 / np.log(10.0)
+_MAX_COMPONENTS = 256
+_KEPT_TILTS = 64  # timesteps in work
+
+
+class CodeLevels:
+    """Level in dB of full scale as a soft maximum of components, each a sum over the frame's codes."""
+
+    def __init__(self, tables: npt.ArrayLike, bias: npt.ArrayLike) -> None:
+        """tables [K, V, J] in dB and bias [J]. ValueError on other shapes or what is not finite."""
+        self.tables: Double = np.asarray(tables, np.float64)
+        self.bias: Double = np.asarray(bias, np.float64)
+        if self.tables.ndim != 3 or not 1 <= self.tables.shape[2] <= _MAX_COMPONENTS:
+            raise ValueError(f"code levels are {self.tables.shape}, allowed: [K, V, 1..{_MAX_COMPONENTS}]")
+        if self.bias.shape != self.tables.shape[2:]:
+            raise ValueError(
+                f"bias of the code levels has shape {self.bias.shape}, allowed: {self.tables.shape[2:]}"
+            )
+        if not (np.isfinite(self.tables).all() and np.isfinite(self.bias).all()):
+            raise ValueError("code levels hold numbers that are not finite")
+        self._books = np.arange(len(self.tables))
+
+    @classmethod
+    def load(cls, path: Path) -> CodeLevels:
+        """From an .npz with `tables` and `bias`. ValueError if it is not that."""
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+                return cls(arrays["tables"], arrays["bias"])
+        except (KeyError, zipfile.BadZipFile, EOFError, TypeError) as error:
+            raise ValueError(f"{path} holds no code levels: {error}") from None
+
+    def measure(self, codes: Codes) -> tuple[Double, Double]:
+        """Levels [n] in dB of codes [n, K], and each component's share [n, J] in them."""
+        parts: Double = (self.tables[self._books, codes].sum(axis=1) + self.bias) / _DB
+        top = parts.max(axis=1, keepdims=True)
+        powers = np.exp(parts - top)
+        whole = powers.sum(axis=1, keepdims=True)
+        return _DB * (top + np.log(whole))[:, 0], powers / whole
+
+    def slope(self, share: Double) -> Floats:
+        """[K, V]: dB that each code adds against its codebook's mean, where components have these shares [J]."""
+        added = self.tables @ share
+        found: Floats = (added - added.mean(axis=1, keepdims=True)).astype(np.float32)
+        return found
+
+
+class LevelHold:
+    """Levels of a stream's frames, what was heard of them, and the nudge for the next, in rings."""
+
+    def __init__(self, levels: CodeLevels, length: int) -> None:
+        """`length`: frames behind the newest that a rollback may go to."""
+        self.levels = levels
+        self._length = length + FRAMES_BEFORE + LOOKED_AT_FRAMES
+        self._level_db = np.zeros(self._length)
+        self._share = np.zeros((self._length, len(levels.bias)))
+        self._heard_db = np.zeros(self._length)  # mean level of what was heard, as of each frame
+        self._heard_frames = np.zeros(self._length, np.int64)
+        self._tilts: dict[int, Floats | None] = {}
+
+    def put(self, first: int, codes: Codes, *, heard: bool) -> None:
+        """Frames [first, first + n) are known: heard, or else planned."""
+        if not len(codes):
+            return
+        before = (first - 1) % self._length
+        mean, count = (float(self._heard_db[before]), int(self._heard_frames[before])) if first > 0 else (0.0, 0)
+        levels, shares = self.levels.measure(codes)
+        for index, level in enumerate(levels.tolist()):
+            place = (first + index) % self._length
+            if heard and level > _SILENCE_DB and (count == 0 or level > mean - _BELOW_DB):
+                count = min(count + 1, _HEARD_FRAMES)
+                mean += (level - mean) / count
+            self._level_db[place], self._share[place] = level, shares[index]
+            self._heard_db[place], self._heard_frames[place] = mean, count
+
+    def forget(self, first: int) -> None:
+        """Frames from `first` on are unknown again."""
+        for timestep in [t for t in self._tilts if t > first]:
+            del self._tilts[timestep]
+
+    def excess_db(self, timestep: int) -> float:
+        """How far the frames that a timestep looks back at are beyond what is allowed; below 0: too quiet."""
+        stop = timestep - FRAMES_BEFORE
+        if stop < LOOKED_AT_FRAMES:
+            return 0.0
+        last = (stop - 1) % self._length
+        if self._heard_frames[last] < _LEAST_HEARD:
+            return 0.0
+        levels = self._level_db[np.arange(stop - LOOKED_AT_FRAMES, stop) % self._length]
+        off = float(np.maximum(levels, self._heard_db[last] - _BELOW_DB).mean() - self._heard_db[last])
+        return max(0.0, off - _LOUDER_DB) + min(0.0, off + _QUIETER_DB)
+
+    def tilt(self, timestep: int, codebook: int) -> Floats | None:
+        """Logits [V] to be taken from a codebook's for a timestep; None while the level is as it should be."""
+        if timestep not in self._tilts:
+            if len(self._tilts) >= _KEPT_TILTS:
+                del self._tilts[next(iter(self._tilts))]
+            self._tilts[timestep] = self._make_tilt(timestep)
+        tilt = self._tilts[timestep]
+        return None if tilt is None else tilt[codebook]
+
+    def _make_tilt(self, timestep: int) -> Floats | None:
+        nudge = min(_MOST_NUDGE, max(-_MOST_NUDGE, _NUDGE_PER_DB * self.excess_db(timestep)))
+        if nudge == 0.0:
+            return None
+        stop = timestep - FRAMES_BEFORE
+        share = self._share[np.arange(stop - _SLOPE_FRAMES, stop) % self._length].mean(axis=0)
+        return np.float32(nudge) * self.levels.slope(share)
+
+    def copy(self) -> LevelHold:
+        """An independent copy."""
+        other = copy(self)
+        for name in ("_level_db", "_share", "_heard_db", "_heard_frames", "_tilts"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
