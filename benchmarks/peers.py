@@ -30,7 +30,7 @@ from attacca.bridge.machine import commit, machine, versions
 from attacca.export.shapes import OSTINATO, SHAPES, Shape
 
 TARGET = ("int4", 8)  # precision of weights, bits of the cache: the row that the CPU target is for
-VARIANTS = (("fp32", 32), ("fp32", 8), ("int8", 32), ("int4", 32), TARGET)
+VARIANTS = (("fp32", 32), ("fp32", 8), ("int8", 32), ("int8", 8), ("int4", 32), TARGET)
 _LOGITS = "logits.npy"
 
 
