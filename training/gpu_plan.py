@@ -201,7 +201,17 @@ def _decoder(root: Path, name: str, minutes: float, sizes: tuple[str, ...]) -> P
 
 def _export(root: Path, name: str, minutes: float, budget: Budget) -> Part:
     bundle = root / "bundles" / name
-    arguments = ("--codec", str(root / "codec"), "--decoder", str(root / name), "--out", str(bundle))
+    tokens = str(root / "data" / "tokens" / "train")
+    arguments = (
+        "--codec",
+        str(root / "codec"),
+        "--decoder",
+        str(root / name),
+        "--out",
+        str(bundle),
+        "--tokens",
+        tokens,
+    )
     return Part(
         name=f"export-{name}",
         command=("-m", "attacca.export.export_bundle", *arguments, "--name", name, *budget.sampling),
