@@ -196,7 +196,7 @@ def test_what_is_heard_late_is_not_learned(tmp_path: Path) -> None:
     other = marked.clone()
     other[:, 24] = (codes[:, 24] + 1) % SIZE
     whole, part, changed = (
-        [float(loss) for loss in codebook_losses(trainer.model, given, cond, layout)]
+        [float(loss.detach()) for loss in codebook_losses(trainer.model, given, cond, layout)]
         for given in (codes, marked, other)
     )
     outputs = trainer.model.forward_layout(codes, cond, layout)
