@@ -1,7 +1,7 @@
 """The level of long takes, as the model makes them and as the engine holds them: `python -m benchmarks.level`.
 
 Continues the demo's riff with the model and prints RMS of every so many seconds, without and with the leveller
-(engine/leveller.py). The tokens are the same, since a model does not hear the gain.
+(engine/leveller.py). The tokens are the same until a take is begun anew, since a model does not hear the gain.
 """
 
 from __future__ import annotations

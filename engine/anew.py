@@ -1,4 +1,4 @@
-"""A take begins anew at a bar line, where its beat has gone too far from the host's for the beat lock to repair.
+"""A take begins anew at a bar line, where its beat or its level has gone too far to be repaired.
 
 Asked by a take around each chunk. The chunk in which the bar line lies is cut there; what follows is made from the
 last bars of what was played, heard once more, and joined to it over 2 ms, as a client joins takes.

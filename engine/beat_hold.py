@@ -1,8 +1,8 @@
 """A take held to the host's beat: the grid as the controller tells it, and the phrase a take begins anew with.
 
 Stands between a take's planner and the beat lock in its chunker. What up to 2 % of stretch cannot repair is
-repaired here: at a bar line the model hears once more the last bars of what was played, which were in time, and
-goes on from their last bar line.
+repaired here, and so is a take that has lost its level: at a bar line the model hears once more the last bars of
+what was played, which were in time, and goes on from their last bar line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .events import Controller
 from .generator import Codes, Generator
 from .timeline import Timeline
 
-_PHRASE_S = 8.0  # of what was played is heard once more
+_PHRASE_S = 8.0  # of what was played is heard once more, and
+_TOLD_PHRASE_S = 4.0  # by a model that is told the beat and has none to find
 _SAME_TEMPO = 0.023  # the host's may differ so much from that of what was played, else nothing could be in time
 _SHORTEST_BEAT_S, _LONGEST_BEAT_S = 0.2, 2.0  # others are taken double or half
 
@@ -60,14 +61,14 @@ class BeatHold:
 
     def __init__(
         self,
-        config: LockConfig,
+        config: LockConfig | None,
         *,
         controller: Controller,
         timeline: Timeline,
         generator: Generator,
         channels: int,
     ) -> None:
-        """`generator`: as it has heard what was played, and nothing more."""
+        """`generator`: as it has heard what was played, and nothing more. Without `config` nothing is stretched."""
         self._config = config
         self._controller = controller
         self._channels = channels
@@ -76,8 +77,14 @@ class BeatHold:
         self._period = point.period if point.known else None
         self.phrase = self._phrase(point, timeline, generator)
 
+    @property
+    def locks(self) -> bool:
+        """Whether takes are held to the beat, or just begun anew with the phrase."""
+        return self._config is not None
+
     def lock(self, timeline: Timeline, start: int) -> BeatLock:
-        """For audio whose first sample lies `start` model samples after the timeline's anchor."""
+        """For audio whose first sample lies `start` model samples after the timeline's anchor; where it `locks`."""
+        assert self._config is not None
         grid = HostGrid(self._controller, timeline)
         return BeatLock(timeline.model_rate, self._channels, grid, float(start), config=self._config)
 
@@ -93,7 +100,8 @@ class BeatHold:
     def _phrase(self, point: GridPoint, timeline: Timeline, generator: Generator) -> Phrase | None:
         end = generator.frontier * timeline.hop_samples - round(point.beat * point.period)
         last, rest = divmod(end, timeline.hop_samples)
-        count = min(last, ceil(_PHRASE_S * timeline.model_rate / timeline.hop_samples))
+        seconds = _TOLD_PHRASE_S if self._config is None else _PHRASE_S
+        count = min(last, ceil(seconds * timeline.model_rate / timeline.hop_samples))
         while point.known and count * timeline.hop_samples >= point.period:
             try:
                 return Phrase(codes=generator.read(last - count, last), rest_samples=rest)

@@ -65,6 +65,16 @@ class Chunker:
         return 0.0 if self._leveller is None else self._leveller.gain_db
 
     @property
+    def level_lost(self) -> bool:
+        """Whether the take has grown so loud that it is better begun anew."""
+        return self._leveller is not None and self._leveller.lost
+
+    def renew_level(self) -> None:
+        """What follows is as loud as what was played."""
+        if self._leveller is not None:
+            self._leveller.renew()
+
+    @property
     def beat(self) -> BeatReport | None:
         """How the take keeps to the beat as of the last frame; None where it is not held to it."""
         return None if self._lock is None else self._lock.report
@@ -114,7 +124,7 @@ class Chunker:
         sample = frame * line.hop_samples - self._decoder.delay_samples
         self._resampler.reset(sample - line.anchor_sample)
         self._next_frame = frame
-        if self._beat is not None:
+        if self._beat is not None and self._beat.locks:
             self._lock = self._beat.lock(line, sample - line.anchor_sample)
             self._lock_start = sample
         if self._leveller is not None:

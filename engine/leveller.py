@@ -35,6 +35,7 @@ _LIMITS = {
     "silence_dbfs": (-90.0, -20.0),
     "gate_db": (3.0, 60.0),
     "added_db": (0.0, 24.0),
+    "lost_db": (3.0, 60.0),
 }
 
 
@@ -58,6 +59,7 @@ class LevelConfig:
     silence_dbfs: float = -50.0  # frames below are no sound and change nothing
     gate_db: float = 20.0  # nor are those so far below the others
     added_db: float = 6.0  # more players than at first may be louder by up to so much
+    lost_db: float = 7.0  # brought down by so much a take is no music any more: it begins anew at a bar line
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -169,6 +171,18 @@ class Leveller:
     def gain_db(self) -> float:
         """After the last frame pushed."""
         return self._state.gain_db
+
+    @property
+    def lost(self) -> bool:
+        """Whether the take has run away from what was played."""
+        return self._state.gain_db <= -self._meter.config.lost_db
+
+    def renew(self) -> None:
+        """What follows goes on from what was played, not from the take so far."""
+        reference = self._state.reference
+        if reference is not None:
+            self._state = replace(self._state, energies=np.full(self._meter.long_frames, reference), gain_db=0.0)
+            self._past = ()
 
     def begin(self, frame: int) -> None:
         """The stream goes on with this frame, or once more: then as it was before it, or as early as is known."""

@@ -220,20 +220,22 @@ class Planner:
     def anew_at(self, position: int) -> int | None:
         """The bar line from a host position on at which the take should begin anew; None if it need not."""
         report = self.chunker.beat
-        if self._beat is None or report is None or not report.realign:
+        lost = self.chunker.level_lost or (report is not None and report.realign)
+        if self._beat is None or not lost:
             return None
         return self._beat.next_bar(self.chunker.base, position)
 
     def begin_anew(self, position: int) -> None:
         """From a bar line on: what was played last is heard once more, and what follows it lies there."""
         self.rollback(self.chunker.frame_at(position))
-        rest, phrase = 0, None if self._beat is None else self._beat.phrase
-        if phrase is not None:
-            self._generator.force(phrase.codes, self._source)
-            rest = phrase.rest_samples
+        phrase = None if self._beat is None else self._beat.phrase
+        frames, rest = (0, 0) if phrase is None else (len(phrase.codes), phrase.rest_samples)
         line = self.timeline
-        sample = self._generator.frontier * line.hop_samples + rest
+        sample = (self._generator.frontier + frames) * line.hop_samples + rest
         self._lie(replace(line, anchor_position=position, anchor_sample=sample))
+        self.chunker.renew_level()
+        if phrase is not None:  # under what was commanded in the bars before the bar line, where it now lies
+            self._generator.force(phrase.codes, self._source)
         self.meters.new_beginnings += 1
 
     def new_epoch(self, position: int) -> None:

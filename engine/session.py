@@ -75,7 +75,8 @@ class Session:
         self._control_latency = 0
         self._codec = model.codec
         self._layout = model.conditioning
-        self._hold_beat = hold_of(model).beat
+        hold = hold_of(model)
+        self._hold_beat, self._hold_level = hold.beat, hold.level is not None
         self._sample_rate = sample_rate
         self._channels = channels
         self._controller = controller
@@ -323,7 +324,7 @@ class Session:
         )
 
     def _beat_hold(self, timeline: Timeline, generator: Generator) -> BeatHold | None:
-        if self._hold_beat is None:
+        if self._hold_beat is None and not self._hold_level:
             return None
         channels = self._codec.audio_channels
         return BeatHold(

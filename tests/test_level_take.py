@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from stream_fakes import HOP, MODEL_RATE, Host, IndexDecoder, IndexModel, frame_of, request
+from stream_fakes import (
+    HOP,
+    MODEL_RATE,
+    Host,
+    IndexDecoder,
+    IndexGenerator,
+    IndexModel,
+    frame_codes,
+    frame_of,
+    request,
+)
 
 from attacca.bridge.config import Settings
 from attacca.bridge.loading import load_model, sampling_flags
@@ -17,6 +28,7 @@ from attacca.engine.events import ChunkEvent, Measures
 from attacca.engine.hold import Hold, hold_of
 from attacca.engine.leveller import LevelConfig
 from attacca.engine.manifest import HoldSection, read_manifest
+from attacca.engine.offline import SteadyController, continue_offline
 
 RATE = MODEL_RATE
 PLAYED_S = 6
@@ -43,7 +55,7 @@ class DriftModel(IndexModel):
     """Its takes drift; `hold` says what is done about it."""
 
     delay_samples: int = 0
-    hold: Hold = Hold(level=LevelConfig())  # noqa: RUF009
+    hold: Hold = Hold(level=LevelConfig(lost_db=20.0))  # noqa: RUF009
 
     def decoder(self) -> DriftDecoder:
         return DriftDecoder(0)
@@ -90,6 +102,56 @@ def test_chunks_of_any_size_and_a_new_epoch_leave_no_jump() -> None:
     _, again = take_of(DriftModel(), 14, epoch_at_s=11)
     assert len(again) == len(held)
     assert np.array_equal(again, held)
+
+
+class Forgetful(IndexGenerator):
+    """Frames count on from what was heard; the third code counts those it made itself since."""
+
+    def plan(self, until_frame: int, source: Any, sampling: Any, *, max_steps: int | None = None) -> int:
+        ran = 0
+        while self.frontier < until_frame and (max_steps is None or ran < max_steps):
+            ran += 1
+            last = self.history[-1]
+            self._append(frame_codes(int(frame_of(last[None])[0]) + 1, int(last[2]) + 1))
+        return ran
+
+
+class RunawayDecoder(IndexDecoder):
+    """Noise by its frame's number, louder by 3 dB for each second that the player made itself, up to 40 dB."""
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        louder = np.clip(codes[:, 2].astype(float) * HOP / MODEL_RATE * 3.0, 0.0, 40.0)
+        noise = [np.random.default_rng(int(frame)).standard_normal(HOP) for frame in frame_of(codes)]
+        return (0.02 * 10.0 ** (louder / 20.0)[:, None] * np.array(noise)).reshape(-1).astype(np.float32)
+
+
+@dataclass
+class RunawayModel(DriftModel):
+    def generator(self) -> Forgetful:
+        return Forgetful()
+
+    def decoder(self) -> RunawayDecoder:
+        return RunawayDecoder(0)
+
+
+def test_a_take_that_runs_away_begins_anew_at_a_bar_line() -> None:
+    heard = (0.02 * np.random.default_rng(1).standard_normal(8 * RATE)).astype(np.float32)
+
+    def made(hold: Hold) -> np.ndarray:
+        model = RunawayModel(hold=hold)
+        pcm = continue_offline(
+            model, heard, RATE, seconds=60, controller=SteadyController(sample_rate=RATE, bpm=120.0)
+        ).pcm
+        return levels(pcm.reshape(len(pcm), -1)[:, 0], 0.5)
+
+    free, held = made(Hold()), made(Hold(level=LevelConfig()))
+    assert len(free) == len(held) == 120
+    assert free[-1] == pytest.approx(-34.0 + 40.0, abs=0.5)
+    begun = np.flatnonzero(np.diff(held) < -6.0) + 1
+    assert len(begun) >= 3 and (begun % 4 == 0).all()  # bars of two seconds
+    assert held.max() < -34.0 + 16.0
+    for start in begun:
+        assert held[start] == pytest.approx(-34.0, abs=3.0)
 
 
 def test_the_manifest_and_the_user_decide(monkeypatch: pytest.MonkeyPatch) -> None:
