@@ -80,6 +80,7 @@ class _Fit:
     start: int  # position of the first of `readings`
     readings: int
     intervals: dict[int, tuple[Fraction, Fraction]]  # by index into TICKS_PER_BEAT, or NO_TICKS; quarters, of c
+    rounds_before: bool  # whether the host was known to round before these readings
 
 
 def drift_samples(timeline: Timeline, snapshot: Snapshot) -> Fraction:
@@ -237,11 +238,11 @@ class BarClock:
                 allowed[index] = (offset - noise, offset + tick + noise)
         fit, told = self._fit, self._frame_told(position, host)
         survivors: dict[int, tuple[Fraction, Fraction]] = {}
-        start, readings = position, 1
+        start, readings, rounds_before = position, 1, self._rounds
         if fit is not None and self._goes_on(position, host):
             survivors = _intersected(fit.intervals, allowed, _DRIFT * abs(position - fit.position) * speed)
             if survivors:
-                start, readings = fit.start, fit.readings + 1
+                start, readings, rounds_before = fit.start, fit.readings + 1, fit.rounds_before
                 self._excluded |= allowed.keys() - survivors.keys()
         self._fit = _Fit(
             law=_law(host),
@@ -251,6 +252,7 @@ class BarClock:
             start=start,
             readings=readings,
             intervals=survivors or allowed,
+            rounds_before=rounds_before,
         )
         return self._fit
 
@@ -276,6 +278,7 @@ class BarClock:
                     ):
                         self._rounds = rounds
                     return index, through_zero
+        self._rounds = fit.rounds_before  # a law that these readings have refuted has shown nothing
         index = min(fit.intervals)
         middle = sum(fit.intervals[index], Fraction(0)) / 2
         return index, middle - _half_tick(index, beat_quarters) if self._rounds else middle

@@ -214,7 +214,10 @@ void BarClock::take_in(int64_t position, const HostTime& host, Wide speed) noexc
         if (any && !both[i].open) excluded_[i] = true;
     }
     fit_.readings = any ? fit_.readings + 1 : 1;
-    if (!any) fit_.start = position;
+    if (!any) {
+        fit_.start = position;
+        fit_.rounds_before = rounds_;
+    }
     fit_.begun = true;
     fit_.host = host;
     fit_.position = position;
@@ -274,6 +277,7 @@ BarClock::Choice BarClock::choose(Wide speed) noexcept {
             return Choice{i, (wide_of(fit_.host.frame) - wide_of(fit_.position)) * speed};
         }
     }
+    rounds_ = fit_.rounds_before;  // a law that these readings have refuted has shown nothing
     int first = 0;
     while (first < kNoTicks && !fit_.intervals[first].open) ++first;
     const Interval& interval = fit_.intervals[first];

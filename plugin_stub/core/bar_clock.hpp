@@ -52,6 +52,7 @@ private:
         int64_t start{};  // position of the first of `readings`
         int64_t readings{};
         Interval intervals[kCases];
+        bool rounds_before{false};  // whether the host was known to round before these readings
     };
 
     struct Choice {

@@ -101,7 +101,7 @@ def test_fuzzed(compiler: tuple[str, ...], name: str, tmp_path: Path) -> None:
     program = folder / f"fuzz_{name}"
     sources = [STUB / "tests" / "fuzz" / f"fuzz_{name}.cpp", *(STUB / "net" / source for source in SOURCES[name])]
     subprocess.run([*compiler, f"-I{STUB}", *sources, "-o", program], check=True)
-    limits = [f"-max_total_time={seconds or SHORT_SECONDS}", f"-max_len={LONGEST_INPUT}", "-rss_limit_mb=2048"]
+    limits = [f"-max_total_time={seconds or SHORT_SECONDS}", f"-max_len={LONGEST_INPUT}", "-rss_limit_mb=1024"]
     limits += ["-timeout=10", f"-artifact_prefix={folder}/{name}-"]
     if not seconds:
         limits += [f"-runs={SHORT_RUNS}", "-seed=1"]
