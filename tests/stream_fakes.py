@@ -107,6 +107,18 @@ class IndexGenerator:
         self.history = list(history)
 
 
+class LoosePlayer(IndexGenerator):
+    """Frames count on from what was heard; the third code counts those it made itself since."""
+
+    def plan(self, until_frame: int, source: Any, sampling: Any, *, max_steps: int | None = None) -> int:
+        ran = 0
+        while self.frontier < until_frame and (max_steps is None or ran < max_steps):
+            ran += 1
+            last = self.history[-1]
+            self._append(frame_codes(int(frame_of(last[None])[0]) + 1, int(last[2]) + 1))
+        return ran
+
+
 class IndexEncoder:
     """Frame t of what was pushed: its index, and the first sample's value as the third code."""
 

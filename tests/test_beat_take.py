@@ -15,10 +15,9 @@ from stream_fakes import (
     MODEL_RATE,
     Host,
     IndexDecoder,
-    IndexGenerator,
     IndexModel,
+    LoosePlayer,
     exact,
-    frame_codes,
     frame_of,
 )
 from stream_fakes import request as request_of
@@ -40,18 +39,6 @@ _RINGS = np.arange(MODEL_RATE // 4)
 STROKE = (
     0.5 * np.exp(-_RINGS / (0.02 * MODEL_RATE)) * np.random.default_rng(7).standard_normal(len(_RINGS))
 ).astype(np.float32)
-
-
-class LoosePlayer(IndexGenerator):
-    """Frames count on from what was heard; the third code counts those it made itself since."""
-
-    def plan(self, until_frame: int, source: Any, sampling: Any, *, max_steps: int | None = None) -> int:
-        ran = 0
-        while self.frontier < until_frame and (max_steps is None or ran < max_steps):
-            ran += 1
-            last = self.history[-1]
-            self._append(frame_codes(int(frame_of(last[None])[0]) + 1, int(last[2]) + 1))
-        return ran
 
 
 class Drummer(IndexDecoder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,9 +13,8 @@ from stream_fakes import (
     MODEL_RATE,
     Host,
     IndexDecoder,
-    IndexGenerator,
     IndexModel,
-    frame_codes,
+    LoosePlayer,
     frame_of,
     request,
 )
@@ -104,18 +102,6 @@ def test_chunks_of_any_size_and_a_new_epoch_leave_no_jump() -> None:
     assert np.array_equal(again, held)
 
 
-class Forgetful(IndexGenerator):
-    """Frames count on from what was heard; the third code counts those it made itself since."""
-
-    def plan(self, until_frame: int, source: Any, sampling: Any, *, max_steps: int | None = None) -> int:
-        ran = 0
-        while self.frontier < until_frame and (max_steps is None or ran < max_steps):
-            ran += 1
-            last = self.history[-1]
-            self._append(frame_codes(int(frame_of(last[None])[0]) + 1, int(last[2]) + 1))
-        return ran
-
-
 class RunawayDecoder(IndexDecoder):
     """Noise by its frame's number, louder by 3 dB for each second that the player made itself, up to 40 dB."""
 
@@ -127,8 +113,8 @@ class RunawayDecoder(IndexDecoder):
 
 @dataclass
 class RunawayModel(DriftModel):
-    def generator(self) -> Forgetful:
-        return Forgetful()
+    def generator(self) -> LoosePlayer:
+        return LoosePlayer()
 
     def decoder(self) -> RunawayDecoder:
         return RunawayDecoder(0)
