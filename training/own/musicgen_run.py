@@ -8,74 +8,36 @@ folder), RUN/tokens, split.json, plan.json (what a run may not change), musicgen
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import platformdirs
+from typing import Any, ClassVar
 
 from attacca.engine.bundle import find_bundle, verify_bundle
-from attacca.engine.manifest import DECODER_ROLE, PRECISIONS, ManifestError, read_manifest
+from attacca.engine.manifest import DECODER_ROLE, ManifestError, read_manifest
 from attacca.engine.pattern import Pattern, make_pattern
 from attacca.training.own.musicgen_data import Heard, Songs, Texts, listen, split
+from attacca.training.own.options import TrainOptions
 
 PATTERNS = ("stack-delay", "stack", "delay")
 CROP_FRAMES = 500
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LIMITS = {"minutes": (0.01, 1e6), "heldout": (0.01, 0.5), "batch": (0, 65536), "updates": (0, 10**9), "p": (1, 16)}
 _CUDA_BATCH, _CPU_BATCH = 16, 4
 
 Progress = Callable[[str, float, str], None]  # stage, share done 0..1, what to say of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitOptions:
-    """What `attacca train --init` takes. Of minutes and updates, updates count if above 0."""
+class InitOptions(TrainOptions):
+    """What `attacca train --init` takes."""
 
-    data: Path
     init: str  # name or folder of a bundle, or a checkpoint's folder
-    out: str = "mine"  # a name, or a folder where it has a slash in it
     pattern: str = "stack-delay"
     p: int = 3
     text: str = ""  # of songs that have no text file beside them
-    run: Path | None = None  # None: beside the bundle, NAME.training
-    minutes: float = 60.0
-    updates: int = 0
-    batch: int = 0  # 0: by machine
     crop_frames: int = CROP_FRAMES
-    learning_rate: float | None = None
-    precision: str = "int8"
-    heldout: float = 0.1  # share of the files
-    seed: int = 0
-    device: str | None = None
 
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name):g}, allowed: {low:g}..{high:g}")
-        for name, allowed in (("pattern", PATTERNS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(allowed)}")
-        if self.learning_rate is not None and not 0.0 < self.learning_rate <= 0.1:
-            raise ValueError(f"learning_rate is {self.learning_rate:g}, allowed: above 0, up to 0.1")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed is {self.seed}, allowed: 0..{2**31 - 1}")
-        if not _NAME.fullmatch(Path(self.out).name):
-            raise ValueError(f"the bundle's name is {Path(self.out).name!r}, allowed: {_NAME.pattern}")
-
-    @property
-    def bundle(self) -> Path:
-        """Folder of the new bundle; a plain name lies where bundles are found by name."""
-        if Path(self.out).name != self.out:
-            return Path(self.out)
-        return platformdirs.user_data_path("attacca") / "models" / self.out
-
-    @property
-    def run_folder(self) -> Path:
-        """Folder of all that is needed to go on."""
-        return self.run or self.bundle.with_name(f"{self.bundle.name}.training")
+    LIMITS: ClassVar = TrainOptions.LIMITS | {"p": (1, 16)}
+    CHOICES: ClassVar = TrainOptions.CHOICES | {"pattern": PATTERNS}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,74 +9,28 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from attacca.engine.bundle import find_bundle, verify_bundle
 from attacca.engine.manifest import DECODER_ROLE, ManifestError, read_manifest
 from attacca.training.own.dataset import Row, kept_folder, split, survey
+from attacca.training.own.options import TrainOptions
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LIMITS = {"minutes": (0.01, 1e6), "heldout": (0.01, 0.5), "batch": (0, 65536), "updates": (0, 10**9)}
-_PRECISIONS = ("fp32", "fp16", "int8", "int4")
 _CUDA_BATCH, _CPU_BATCH = 32, 8  # crops per update and process
 
 Progress = Callable[[str, float, str], None]  # stage, share done 0..1, what to say of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnOptions:
-    """What `attacca train` takes. Of minutes and updates, updates count if above 0."""
+class OwnOptions(TrainOptions):
+    """What `attacca train` takes."""
 
-    data: Path
-    out: str = "mine"  # a name, or a folder where it has a slash in it
     model: str = "ostinato"
     checkpoint: Path | None = None  # decoder.pt of the same sizes, in place of the bundle's weights
-    run: Path | None = None  # None: beside the bundle, NAME.training
-    minutes: float = 60.0
-    updates: int = 0
-    batch: int = 0  # 0: by machine
-    learning_rate: float | None = None
-    precision: str = "int8"
-    heldout: float = 0.1  # share of the files
-    seed: int = 0
     workers: int = 0  # processes on a CPU; 0: by machine
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name):g}, allowed: {low:g}..{high:g}")
-        if self.precision not in _PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}, allowed: {', '.join(_PRECISIONS)}")
-        if self.learning_rate is not None and not 0.0 < self.learning_rate <= 0.1:
-            raise ValueError(f"learning_rate is {self.learning_rate:g}, allowed: above 0, up to 0.1")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed is {self.seed}, allowed: 0..{2**31 - 1}")
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"the bundle's name is {self.name!r}, allowed: {_NAME.pattern}")
-
-    @property
-    def name(self) -> str:
-        """What the new bundle calls itself."""
-        return Path(self.out).name
-
-    @property
-    def bundle(self) -> Path:
-        """Folder of the new bundle; a plain name lies where bundles are found by name."""
-        if Path(self.out).name != self.out:
-            return Path(self.out)
-        return platformdirs.user_data_path("attacca") / "models" / self.out
-
-    @property
-    def run_folder(self) -> Path:
-        """Folder of all that is needed to go on."""
-        return self.run or self.bundle.with_name(f"{self.bundle.name}.training")
 
 
 @dataclass(frozen=True, kw_only=True)
