@@ -186,6 +186,35 @@ def test_crops_at_switches_join_where_players_change(tmp_path: Path) -> None:
     assert (anywhere[:, 1:] == anywhere[:, :-1]).all((1, 2)).any()
 
 
+def test_crops_from_rollouts_hear_the_take_and_learn_the_song(tmp_path: Path) -> None:
+    root = write_songs(tmp_path)
+    (root / "tokens" / "rollouts").mkdir()
+    songs = TokenSongs(root, "train")
+    length = len(songs.codes[1])
+    take = (songs.codes[1][50 : length - 10] + 1) % SIZE
+    np.savez(root / "tokens" / "rollouts" / "00001.npz", codes=take.astype(np.uint16), first=50)
+    songs = TokenSongs(root, "train")
+    ((song, first, own),) = songs.rollouts
+    assert (song, first) == (1, 50) and np.array_equal(own, take[: length - 64 - 50])
+    rng = np.random.default_rng(0)
+    for prefix in (0, 12):
+        codes, cond = songs.batch(rng, 64, 90, prefix=prefix, from_rollouts=1.0)
+        heard = np.where(codes < 0, ~codes, codes)
+        known = songs.conditioning[1].astype(np.float32)
+        lengths = set()
+        for part, marked, rows in zip(heard, codes < 0, cond, strict=True):
+            start = next(s for s in range(length - 89) if np.array_equal(known[s : s + 90], rows[1:]))
+            real = (part == songs.codes[1][start : start + 90]).all(1)
+            rolled = np.flatnonzero(~real)
+            assert len(rolled) and np.array_equal(part[rolled], take[start + rolled - 50])
+            assert (np.diff(rolled) == 1).all() and rolled[0] == max(50 - start, 0)
+            assert np.array_equal(np.flatnonzero(marked.all(1)), np.arange(prefix, rolled[-1] + 1))
+            assert np.array_equal(marked.all(1), marked.any(1)) and not marked[rolled[-1] + 1 :].any()
+            lengths.add(len(rolled))
+        assert len(lengths) > 10
+    assert (songs.batch(rng, 64, 90, prefix=12)[0] >= 0).all()
+
+
 def test_what_is_heard_late_is_not_learned(tmp_path: Path) -> None:
     trainer = make_trainer()
     layout = trainer.layouts.get(8, True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,9 @@ from attacca.training.music.styles import STYLE_NAMES
 # Groups that a host commands together are dropped together.
 _TOGETHER = (("beat", "tempo"), ("chord",), ("instruments",), ("style",))
 _MOST_LATE_FRAMES = 75  # of players against their command
+_LEAST_HEARD_FRAMES, _LEAST_LEARNED_FRAMES = 64, 64  # of a crop from a rollout
+_LEAST_ROLLED_FRAMES = 16
+ROLLOUTS = "rollouts"  # folder beside the splits' tokens, of training/rollouts.py
 COMPOSER = "v1"  # whose styles the numbers in the labels mean
 
 
@@ -51,17 +53,27 @@ class TokenSongs:
         self.codes: list[np.ndarray] = []
         self.conditioning: list[np.ndarray] = []
         self.switches: list[tuple[int, int]] = []  # song and frame, where players come or go
+        self.rollouts: list[
+            tuple[int, int, np.ndarray]
+        ] = []  # song, first frame, a model's own codes from there on
         composers: set[str] = set()
         for path in sorted((data / "tokens" / split).glob("*.npy"))[:limit]:
             codes = np.load(path)
-            with np.load(data / split / f"{path.stem.partition('.')[0]}.npz") as labels:
-                controls = Controls(**{name: labels[name] for name in Controls.__dataclass_fields__})
-                composers.add(_composer(labels))
+            labels = data / split / f"{path.stem.partition('.')[0]}.npz"
+            controls = labels_of(labels)
+            composers.add(_composer(labels))
             frames = min(len(codes), len(controls))
             switched = (controls.instruments[1:frames] != controls.instruments[: frames - 1]).any(1)
             self.switches += [(len(self.codes), int(frame) + 1) for frame in np.flatnonzero(switched)]
             self.codes.append(codes[:frames].astype(np.int64))
             self.conditioning.append(encode(controls, layout)[:frames].astype(np.float16))
+            rolled = data / "tokens" / ROLLOUTS / f"{path.stem}.npz"
+            if split == "train" and rolled.is_file():
+                with np.load(rolled) as take:
+                    first = int(take["first"])
+                    own = take["codes"][: max(0, frames - _LEAST_LEARNED_FRAMES - first)].astype(np.int64)
+                if len(own):
+                    self.rollouts.append((len(self.codes) - 1, first, own))
         if not self.codes:
             raise ValueError(f"no tokens in {data / 'tokens' / split}")
         if composers == {COMPOSER} and layout.num_styles == len(STYLE_NAMES) and not layout.styles:
@@ -78,7 +90,14 @@ class TokenSongs:
         return self.codes[song][start : start + frames], cond
 
     def batch(
-        self, rng: np.random.Generator, size: int, frames: int, *, prefix: int = 0, at_switches: float = 0.0
+        self,
+        rng: np.random.Generator,
+        size: int,
+        frames: int,
+        *,
+        prefix: int = 0,
+        at_switches: float = 0.0,
+        from_rollouts: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Random crops: codes int64 [B, frames, K], conditioning [B, frames + 1, C].
 
@@ -86,9 +105,14 @@ class TokenSongs:
         half of these the sound follows its command late. What lies between is not to be learned but only heard,
         its codes c stand as ~c: a take that has gone on against a command shall come back to it, which songs,
         where everyone obeys at once, never show.
+        `from_rollouts`: share of crops that hear a model's own take of the song, if there are any, and learn how
+        the song goes on after it.
         """
         crops = []
         for song in rng.choice(len(self.codes), size=size, p=self._weights):
+            if self.rollouts and rng.random() < from_rollouts:
+                crops.append(self._rolled(rng, frames, prefix))
+                continue
             start = int(rng.integers(len(self.codes[song]) - frames + 1))
             if self.switches and rng.random() < at_switches:
                 song, switch = self.switches[int(rng.integers(len(self.switches)))]
@@ -112,6 +136,19 @@ class TokenSongs:
         codes[prefix:end] = ~codes[prefix:end]
         return codes, cond
 
+    def _rolled(self, rng: np.random.Generator, frames: int, prefix: int) -> tuple[np.ndarray, np.ndarray]:
+        """A crop in which a rollout is heard up to somewhere behind the prefix, and the song learned after it."""
+        song, first, own = self.rollouts[int(rng.integers(len(self.rollouts)))]
+        fewest = min(max(prefix, _LEAST_HEARD_FRAMES), frames - 1)
+        heard = int(rng.integers(fewest, max(fewest + 1, frames - _LEAST_LEARNED_FRAMES + 1)))
+        end = first + int(rng.integers(min(_LEAST_ROLLED_FRAMES, len(own)), len(own) + 1))
+        start = min(max(end - heard, 0), len(self.codes[song]) - frames)
+        codes, cond = self.crop(song, start, frames)
+        codes, begin, end = codes.copy(), max(first - start, 0), end - start
+        codes[begin:end] = own[start + begin - first : start + end - first]
+        codes[prefix:end] = ~codes[prefix:end]
+        return codes, cond
+
     def fixed(self, size: int, frames: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The same crops each time, spread over all songs; for evaluation."""
         rng = np.random.default_rng(seed)
@@ -121,9 +158,16 @@ class TokenSongs:
         return torch.from_numpy(codes), torch.from_numpy(cond)
 
 
-def _composer(labels: Any) -> str:
+def labels_of(path: Path) -> Controls:
+    """A song's commands, frame by frame."""
+    with np.load(path) as labels:
+        return Controls(**{name: labels[name] for name in Controls.__dataclass_fields__})
+
+
+def _composer(path: Path) -> str:
     """Who made the song; "" if its labels do not say."""
-    return str(json.loads(str(labels["about"])).get("composer", "")) if "about" in labels else ""
+    with np.load(path) as labels:
+        return str(json.loads(str(labels["about"])).get("composer", "")) if "about" in labels else ""
 
 
 def drop(

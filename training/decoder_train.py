@@ -46,6 +46,7 @@ class TrainConfig:
     crop_frames: int = 224
     prefixes: tuple[int, ...] = (0, 32, 64, 96, 128, 160)  # one is drawn per batch
     at_switches: float = 0.5  # of crops: players come or go in them, at the prefix's end
+    from_rollouts: float = 0.4  # of crops: a model's own take is heard, the song learned (training/rollouts.py)
     without_bos: float = 0.5  # where there is a prefix: as in a take whose beginning has left the window
     learning_rate: float = 2.5e-3
     final_rate: float = 0.02  # of the peak
@@ -176,9 +177,8 @@ class Trainer:
         prefix = int(self.rng.choice(config.prefixes))
         without_bos = self.rng.random() < config.without_bos  # drawn for every pattern: all see the same crops
         fresh = not (without_bos and prefix and self.model_config.make_pattern().family == "stack")
-        codes, cond = songs.batch(
-            self.rng, config.batch, config.crop_frames, prefix=prefix, at_switches=config.at_switches
-        )
+        shares = {"at_switches": config.at_switches, "from_rollouts": config.from_rollouts}
+        codes, cond = songs.batch(self.rng, config.batch, config.crop_frames, prefix=prefix, **shares)
         cond = drop(cond, prefix, Dropout(), self.rng, songs.layout)
         shares = zip(np.split(codes, config.workers), np.split(cond, config.workers), strict=True)
         own, *others = ((*share, prefix, fresh) for share in shares)
