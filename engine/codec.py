@@ -16,20 +16,26 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from attacca.engine.spectral import SpectralConfig, StreamingAnalysis
-from attacca.engine.vocoder import Vocoder, VocoderTables
+from .codec_stream import (
+    DECODER,
+    ENCODER,
+    MAX_AMPLITUDE,
+    Codes,
+    Float,
+    Framer,
+    States,
+    check_codes,
+    integers,
+    kind_checked,
+    open_graph,
+)
+from .spectral import SpectralConfig, StreamingAnalysis
+from .vocoder import Vocoder, VocoderTables
 
-Float = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint16]
-States = tuple[Float, ...]
-
-# No bundle can make the stream other than finite, or louder than 12 dB above full scale.
-MAX_AMPLITUDE = 4.0
+# No bundle can make the stream other than finite.
 _LOUDEST_NATS = 3.0  # log amplitude of a bin; a full-scale sine is at 0
 _SILENT_NATS = -12.0
 
-ENCODER = "codec_encoder"
-DECODER = "codec_decoder"
 _LIMITS = {
     "sample_rate": (8000, 192000),
     "hop_samples": (16, 65536),
@@ -61,21 +67,11 @@ class CodecSection:
     @classmethod
     def parse(cls, config: Mapping[str, object]) -> CodecSection:
         """Validate a manifest's codec section. Raises ValueError that names the field."""
-        values = dict(config)
-        kind = values.pop("kind", None)
-        if kind != "spectral":
-            raise ValueError(f"codec.kind is {kind!r}, allowed: 'spectral'")
+        values = kind_checked(config, "spectral")
         spectral = values.pop("spectral", None)
         if not isinstance(spectral, Mapping):
             raise ValueError(f"codec.spectral is {spectral!r}, allowed: a table")
-        if set(values) != set(_LIMITS):
-            raise ValueError(f"codec has the fields {sorted(values)}, needed: {sorted(_LIMITS)}")
-        numbers: dict[str, int] = {}
-        for name, (low, high) in _LIMITS.items():
-            value = values[name]
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"codec.{name} is {value!r}, allowed: an integer {low}..{high}")
-            numbers[name] = value
+        numbers = integers(values, _LIMITS)
         try:
             parsed = SpectralConfig(**spectral)
         except TypeError as error:
@@ -114,10 +110,6 @@ class Codec:
         Raises ValueError on a section that is not understood, a missing file or a graph that does not fit it.
         """
         section = CodecSection.parse(config)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         width, block = section.spectral.width, section.block_frames
         frames, codes = {"frames": [block, width]}, {"codes": [block, section.num_codebooks]}
         sessions = []
@@ -125,14 +117,7 @@ class Codec:
             (ENCODER, section.encoder_blocks, frames, codes),
             (DECODER, section.decoder_blocks, codes, frames),
         ):
-            if key not in files:
-                raise ValueError(f"the codec needs the file {key!r}; there are {sorted(files)}")
-            try:
-                session = onnxruntime.InferenceSession(
-                    Path(files[key]).read_bytes(), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-                raise ValueError(f"{files[key]} is not a readable codec graph: {error}") from None
+            session = open_graph(files, key, threads)
             state = [1, section.channels, section.kernel - 1]
             wanted_in = {**data_in, "count": [1], **{f"state_{i}": state for i in range(blocks)}}
             wanted_out = {**data_out, **{f"new_state_{i}": state for i in range(blocks)}}
@@ -180,46 +165,44 @@ class CodecEncoder:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
+        self._framer = Framer(codec.hop_samples, codec.audio_channels)
         self._analysis = StreamingAnalysis(codec.section.spectral)
         self.reset()
 
     def reset(self) -> None:
         """Back to before the first sample; the count of invalid samples too."""
+        self._framer.reset()
         self._analysis.reset()
-        self._rest: Float = np.zeros((0,) if self._codec.audio_channels == 1 else (0, 2), np.float32)
         self._states = self._codec.section.silent_states(self._codec.section.encoder_blocks)
-        self.invalid_samples = 0
+
+    @property
+    def invalid_samples(self) -> int:
+        """Samples so far that were no numbers."""
+        return self._framer.invalid_samples
 
     def push(self, pcm: Float) -> Codes:
         """Samples [n], of a stereo codec [n, 2], any n -> codes [frames, K] of every frame now complete.
 
         NaN and Inf count as silence. ValueError on another shape.
         """
-        if pcm.shape[1:] != self._rest.shape[1:]:
-            raise ValueError(f"pcm has shape {pcm.shape}, allowed: [n{', 2' * (self._rest.ndim - 1)}]")
-        finite = np.isfinite(pcm)
-        if not finite.all():
-            self.invalid_samples += int(len(pcm) - np.count_nonzero(finite.reshape(len(pcm), -1).all(axis=1)))
-            pcm = np.where(finite, pcm, 0.0)
-        joined = np.concatenate([self._rest, pcm.astype(np.float32, copy=False)])
+        whole = self._framer.push(pcm)
         hop, block = self._codec.hop_samples, self._codec.section.block_frames
-        count = len(joined) // hop
-        self._rest = joined[count * hop :].copy()
+        count = len(whole) // hop
         out = np.empty((count, self._codec.num_codebooks), np.uint16)
         for start in range(0, count, block):
-            frames = self._analysis.push(joined[start * hop : min(start + block, count) * hop])
+            frames = self._analysis.push(whole[start * hop : min(start + block, count) * hop])
             out[start : start + block], self._states = self._codec.run_encoder(frames, self._states)
         return out
 
     def snapshot(self) -> object:
         """Everything the stream is, for `restore`."""
-        return (self._analysis.snapshot(), self._rest.copy(), self._states, self.invalid_samples)
+        return (self._analysis.snapshot(), self._framer.snapshot(), self._states)
 
     def restore(self, snap: Any) -> None:
         """Back to the moment of `snapshot`, to the bit."""
-        past, rest, self._states, self.invalid_samples = snap
+        past, framed, self._states = snap
         self._analysis.restore(past)
-        self._rest = rest.copy()
+        self._framer.restore(framed)
 
 
 class CodecDecoder:
@@ -242,12 +225,7 @@ class CodecDecoder:
     def push(self, codes: Codes) -> Float:
         """Codes [frames, K] -> samples [frames * hop], of a stereo codec [.., 2]. ValueError on bad codes."""
         codec = self._codec
-        if codes.ndim != 2 or codes.shape[1] != codec.num_codebooks:
-            raise ValueError(f"codes have shape {codes.shape}, allowed: [frames, {codec.num_codebooks}]")
-        if codes.size and (int(codes.max()) >= codec.codebook_size or int(codes.min()) < 0):
-            raise ValueError(
-                f"codes lie in {int(codes.min())}..{int(codes.max())}, allowed 0..{codec.codebook_size - 1}"
-            )
+        check_codes(codes, codec)
         block, parts = codec.section.block_frames, [self._vocoder.push(np.zeros((0, codec.section.spectral.width)))]
         for start in range(0, len(codes), block):
             frames, self._states = codec.run_decoder(codes[start : start + block], self._states)

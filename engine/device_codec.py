@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .codec import DECODER, ENCODER, Codec
+from .codec import Codec
+from .codec_stream import DECODER, ENCODER
 from .device import DeviceError, Driver
 from .device_step import Block
 from .encodec import Encodec

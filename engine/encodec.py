@@ -9,7 +9,7 @@ equals whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-Float = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint16]
-States = tuple[Float, ...]
+from .codec_stream import (
+    DECODER,
+    ENCODER,
+    MAX_AMPLITUDE,
+    Codes,
+    Float,
+    Framer,
+    States,
+    check_codes,
+    integers,
+    kind_checked,
+    open_graph,
+)
 
-# No bundle can make the stream louder than 12 dB above full scale.
-MAX_AMPLITUDE = 4.0
-
-ENCODER = "codec_encoder"
-DECODER = "codec_decoder"
 # The graphs only ask whether a position is near the beginning or the end: frames are told them as if no stream were
 # longer than these, which keeps their integers below 2**31 for ever (onnxruntime 1.31's Min of int64 fails above).
 _FAR_FRAMES = 1 << 10
@@ -58,18 +63,7 @@ class EncodecSection:
     @classmethod
     def parse(cls, config: Mapping[str, object]) -> EncodecSection:
         """Validate a manifest's codec section. Raises ValueError that names the field."""
-        values = dict(config)
-        kind = values.pop("kind", None)
-        if kind != "encodec":
-            raise ValueError(f"codec.kind is {kind!r}, allowed: 'encodec'")
-        if set(values) != {entry.name for entry in fields(cls)}:
-            raise ValueError(f"codec has the fields {sorted(values)}, needed: {sorted(_LIMITS)}")
-        numbers: dict[str, int] = {}
-        for name, (low, high) in _LIMITS.items():
-            value = values[name]
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"codec.{name} is {value!r}, allowed: an integer {low}..{high}")
-            numbers[name] = value
+        numbers = integers(kind_checked(config, "encodec"), _LIMITS)
         if numbers["num_codebooks"] % numbers["audio_channels"]:
             raise ValueError(
                 f"codec.num_codebooks is {numbers['num_codebooks']}, allowed: as many for each audio channel"
@@ -83,18 +77,13 @@ class _Graph:
     def __init__(
         self,
         path: Path,
+        session: onnxruntime.InferenceSession,
         section: EncodecSection,
-        options: onnxruntime.SessionOptions,
         *,
         data_in: tuple[str, str, list[int]],  # name, type, shape
         data_out: tuple[str, list[int]],
     ) -> None:
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            raise ValueError(f"{path} is not a readable codec graph: {error}") from None
+        self._session = session
         self._input, (self._output, _) = data_in[0], data_out
         self._unit = (
             data_in[2][1] // section.block_frames if data_in[0] == "samples" else 1
@@ -150,21 +139,13 @@ class Encodec:
         Raises ValueError on a section that is not understood, a missing file or a graph that does not fit it.
         """
         section = EncodecSection.parse(config)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        missing = [role for role in (ENCODER, DECODER) if role not in files]
-        if missing:
-            raise ValueError(f"the codec needs the file {missing[0]!r}; there are {sorted(files)}")
         block = section.block_frames
         samples, codes = [section.audio_channels, block * section.hop_samples], [block, section.num_codebooks]
         sound, tokens = ("samples", "tensor(float)", samples), ("codes", "tensor(int64)", codes)
-        return cls(
-            section,
-            _Graph(files[ENCODER], section, options, data_in=sound, data_out=("codes", codes)),
-            _Graph(files[DECODER], section, options, data_in=tokens, data_out=("samples", samples)),
-        )
+        sessions = {role: open_graph(files, role, threads) for role in (ENCODER, DECODER)}
+        encoder = _Graph(files[ENCODER], sessions[ENCODER], section, data_in=sound, data_out=("codes", codes))
+        decoder = _Graph(files[DECODER], sessions[DECODER], section, data_in=tokens, data_out=("samples", samples))
+        return cls(section, encoder, decoder)
 
     def encoder(self) -> EncodecEncoder:
         """A fresh stream of audio to codes."""
@@ -183,36 +164,32 @@ class EncodecEncoder:
 
     def __init__(self, codec: Encodec) -> None:
         self._codec = codec
+        self._framer = Framer(codec.hop_samples, codec.audio_channels)
         self.look_ahead_samples = codec.section.encoder_delay_frames * codec.hop_samples
         self.reset()
 
     def reset(self) -> None:
         """Back to before the first sample; the count of invalid samples too."""
-        self._rest: Float = np.zeros((0,) if self._codec.audio_channels == 1 else (0, 2), np.float32)
+        self._framer.reset()
         self._states = self._codec.encoder_graph.silent
         self._frame = 0  # frames heard
-        self.invalid_samples = 0
+
+    @property
+    def invalid_samples(self) -> int:
+        """Samples so far that were no numbers."""
+        return self._framer.invalid_samples
 
     def push(self, pcm: Float) -> Codes:
         """Samples [n], of a stereo codec [n, 2], any n -> codes [frames, K] of every frame now complete.
 
         NaN and Inf count as silence. ValueError on another shape.
         """
-        if pcm.shape[1:] != self._rest.shape[1:]:
-            raise ValueError(f"pcm has shape {pcm.shape}, allowed: [n{', 2' * (self._rest.ndim - 1)}]")
-        finite = np.isfinite(pcm)
-        if not finite.all():
-            self.invalid_samples += int(len(pcm) - np.count_nonzero(finite.reshape(len(pcm), -1).all(axis=1)))
-            pcm = np.where(finite, pcm, 0.0)
-        joined = np.concatenate([self._rest, pcm.astype(np.float32, copy=False)])
-        hop = self._codec.hop_samples
-        count = len(joined) // hop
-        self._rest = joined[count * hop :].copy()
-        return self._run(joined[: count * hop], count, None)
+        whole = self._framer.push(pcm)
+        return self._run(whole, len(whole) // self._codec.hop_samples, None)
 
     def flush(self) -> Codes:
         """The stream ends here: codes of the frames not yet given, an incomplete last one too. `reset` is next."""
-        hop, rest = self._codec.hop_samples, self._rest
+        hop, rest = self._codec.hop_samples, self._framer.rest
         end = self._frame * hop + len(rest)
         if end == 0:
             return self._run(rest, 0, None)
@@ -237,12 +214,12 @@ class EncodecEncoder:
 
     def snapshot(self) -> object:
         """Everything the stream is, for `restore`."""
-        return (self._rest.copy(), self._states, self._frame, self.invalid_samples)
+        return (self._framer.snapshot(), self._states, self._frame)
 
     def restore(self, snap: Any) -> None:
         """Back to the moment of `snapshot`, to the bit."""
-        rest, self._states, self._frame, self.invalid_samples = snap
-        self._rest = rest.copy()
+        framed, self._states, self._frame = snap
+        self._framer.restore(framed)
 
 
 class EncodecDecoder:
@@ -264,12 +241,7 @@ class EncodecDecoder:
     def push(self, codes: Codes) -> Float:
         """Codes [frames, K] -> samples [frames * hop], of a stereo codec [.., 2]. ValueError on bad codes."""
         codec = self._codec
-        if codes.ndim != 2 or codes.shape[1] != codec.num_codebooks:
-            raise ValueError(f"codes have shape {codes.shape}, allowed: [frames, {codec.num_codebooks}]")
-        if codes.size and (int(codes.max()) >= codec.codebook_size or int(codes.min()) < 0):
-            raise ValueError(
-                f"codes lie in {int(codes.min())}..{int(codes.max())}, allowed 0..{codec.codebook_size - 1}"
-            )
+        check_codes(codes, codec)
         return self._run(codes, None)
 
     def flush(self) -> Float:

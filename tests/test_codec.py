@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacca.engine.bundle import load_bundle
-from attacca.engine.codec import MAX_AMPLITUDE, Codec, CodecSection
+from attacca.engine.codec import Codec, CodecSection
+from attacca.engine.codec_stream import MAX_AMPLITUDE
 from attacca.engine.manifest import read_manifest
 
 TINY = Path(__file__).parent / "data" / "tiny"

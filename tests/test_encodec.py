@@ -15,7 +15,8 @@ pytest.importorskip("transformers")
 
 from encodec_fixtures import SMALL, make_model, their_codes, their_samples, their_ties  # noqa: E402
 
-from attacca.engine.encodec import DECODER, ENCODER, Encodec  # noqa: E402
+from attacca.engine.codec_stream import DECODER, ENCODER  # noqa: E402
+from attacca.engine.encodec import Encodec  # noqa: E402
 from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, export_encodec, write_encodec  # noqa: E402
 from attacca.export.encodec_checkpoint import random_checkpoint  # noqa: E402
 from attacca.export.encodec_plan import EncodecConfig  # noqa: E402

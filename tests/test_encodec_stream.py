@@ -14,8 +14,9 @@ from stream_fakes import Host, request
 pytest.importorskip("onnx")
 
 from attacca.engine.bundle import load_codec
+from attacca.engine.codec_stream import DECODER, ENCODER, MAX_AMPLITUDE
 from attacca.engine.conditioning import DEFAULT_LAYOUT, ConditioningLayout
-from attacca.engine.encodec import DECODER, ENCODER, MAX_AMPLITUDE, Encodec, EncodecSection
+from attacca.engine.encodec import Encodec, EncodecSection
 from attacca.engine.events import TakeStarted
 from attacca.engine.fake import FakeConfig, FakeGenerator, fake_codes
 from attacca.engine.generator import Codes, Conditions, Generator
@@ -136,8 +137,8 @@ def test_hours_on_nothing_changes(codec: Encodec) -> None:
     assert len(expected) == 1101
     encoder.reset()
     first = encoder.push(pcm[: 30 * HOP])
-    rest_pcm, states, frame, invalid = encoder.snapshot()  # type: ignore[misc]
-    encoder.restore((rest_pcm, states, frame + 10**9, invalid))
+    framed, states, frame = encoder.snapshot()  # type: ignore[misc]
+    encoder.restore((framed, states, frame + 10**9))
     after = np.concatenate([encoder.push(pcm[30 * HOP :]), encoder.flush()])
     np.testing.assert_array_equal(np.concatenate([first, after]), expected)
 

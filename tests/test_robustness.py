@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy")
 import soundfile
 
-from attacca.engine.codec import DECODER, ENCODER, Codec
+from attacca.engine.codec import Codec
+from attacca.engine.codec_stream import DECODER, ENCODER
 from benchmarks import robustness, robustness_items, robustness_signals
 from benchmarks import robustness_measures as measures
 from benchmarks.robustness_items import ITEMS, RECORDINGS
