@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .beat_hold import BeatHold
 from .beat_lock import BeatLock, BeatReport
 from .events import CodecDecoder, Pcm
 from .generator import Codes
+from .heard_bars import HeardBars
 from .leveller import Leveller
 from .resample import Resampler
 from .timeline import Timeline
@@ -34,11 +34,11 @@ class Chunker:
         *,
         channels: int = 1,
         leveller: Leveller | None = None,
-        beat: BeatHold | None = None,
+        heard: HeardBars | None = None,
     ) -> None:
         """`channels`: of the decoder's samples, [n] where it is 1, else [n, channels]."""
         self._leveller = leveller
-        self._beat = beat
+        self._heard_bars = heard
         self._lock: BeatLock | None = None
         self._lock_start = 0  # model sample of the lock's first
         self._decoder = decoder
@@ -124,8 +124,8 @@ class Chunker:
         sample = frame * line.hop_samples - self._decoder.delay_samples
         self._resampler.reset(sample - line.anchor_sample)
         self._next_frame = frame
-        if self._beat is not None and self._beat.locks:
-            self._lock = self._beat.lock(line, sample - line.anchor_sample)
+        if self._heard_bars is not None and self._heard_bars.locks:
+            self._lock = self._heard_bars.lock(line, sample - line.anchor_sample)
             self._lock_start = sample
         if self._leveller is not None:
             self._leveller.begin(frame)
@@ -178,8 +178,8 @@ class Chunker:
         if self._leveller is not None:
             self._leveller.restore(level)
         self._lock = None
-        if lock is not None and self._beat is not None:
-            self._lock = self._beat.lock(self._timeline, self._lock_start - self._timeline.anchor_sample)
+        if lock is not None and self._heard_bars is not None:
+            self._lock = self._heard_bars.lock(self._timeline, self._lock_start - self._timeline.anchor_sample)
             self._lock.restore(lock)
 
     def _heard(self, sample: Fraction) -> Fraction:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .beat_hold import BeatHold
 from .chunker import Chunker
 from .company import Wish
 from .conditioning import ConditioningLayout, encode
 from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
 from .generator import Codes, Conditions, Generator, Sampling
+from .heard_bars import HeardBars
 from .leveller import Leveller
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
@@ -91,12 +91,13 @@ class Planner:
         costs: Costs,
         clock: Callable[[], float],
         leveller: Leveller | None = None,
-        beat: BeatHold | None = None,
+        heard: HeardBars | None = None,
     ) -> None:
         self.context_end = generator.frontier
-        self._beat = None if request.mode is TakeMode.VAMP else beat  # a vamp walks on the grid beat by beat
+        # A vamp walks on the grid beat by beat.
+        self._heard_bars = None if request.mode is TakeMode.VAMP else heard
         self.chunker = Chunker(
-            codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller, beat=self._beat
+            codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller, heard=self._heard_bars
         )
         self._counts_players = leveller is not None
         self.meters = TakeMeters()
@@ -221,14 +222,14 @@ class Planner:
         """The bar line from a host position on at which the take should begin anew; None if it need not."""
         report = self.chunker.beat
         lost = self.chunker.level_lost or (report is not None and report.realign)
-        if self._beat is None or not lost:
+        if self._heard_bars is None or not lost:
             return None
-        return self._beat.next_bar(self.chunker.base, position)
+        return self._heard_bars.next_bar(self.chunker.base, position)
 
     def begin_anew(self, position: int) -> None:
         """From a bar line on: what was played last is heard once more, and what follows it lies there."""
         self.rollback(self.chunker.frame_at(position))
-        phrase = None if self._beat is None else self._beat.phrase
+        phrase = None if self._heard_bars is None else self._heard_bars.phrase
         frames, rest = (0, 0) if phrase is None else (len(phrase.codes), phrase.rest_samples)
         line = self.timeline
         sample = (self._generator.frontier + frames) * line.hop_samples + rest

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .beat_hold import BeatHold
 from .events import (
     Controller,
     Event,
@@ -23,6 +22,7 @@ from .events import (
     Worked,
 )
 from .generator import Generator, Sampling
+from .heard_bars import HeardBars
 from .hold import hold_of
 from .listener import Listener
 from .lookahead import LookAhead
@@ -320,14 +320,14 @@ class Session:
             channels=self._channels,
             clock=self._clock,
             leveller=self.listener.leveller(generator.frontier),
-            beat=self._beat_hold(timeline, generator),
+            heard=self._heard_bars(timeline, generator),
         )
 
-    def _beat_hold(self, timeline: Timeline, generator: Generator) -> BeatHold | None:
+    def _heard_bars(self, timeline: Timeline, generator: Generator) -> HeardBars | None:
         if self._hold_beat is None and not self._hold_level:
             return None
         channels = self._codec.audio_channels
-        return BeatHold(
+        return HeardBars(
             self._hold_beat, controller=self._controller, timeline=timeline, generator=generator, channels=channels
         )
 

@@ -14,11 +14,11 @@ from math import ceil
 from typing import Any
 
 from .anew import begin_if_due, joined
-from .beat_hold import BeatHold
 from .channels import spread
 from .conditioning import ConditioningLayout
 from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
 from .generator import Generator, Sampling
+from .heard_bars import HeardBars
 from .leveller import Leveller
 from .lookahead import LookAhead
 from .planner import Chunk, Planner, TakeMeters
@@ -48,7 +48,7 @@ class Take:
         channels: int,
         clock: Callable[[], float],
         leveller: Leveller | None = None,
-        beat: BeatHold | None = None,
+        heard: HeardBars | None = None,
     ) -> None:
         self.session = session
         self.request, self.generator = request, generator
@@ -63,7 +63,7 @@ class Take:
             costs=costs,
             clock=clock,
             leveller=leveller,
-            beat=beat,
+            heard=heard,
         )
         self._chunker = self._planner.chunker
         self._look_ahead = look_ahead

@@ -1,8 +1,8 @@
-"""A take held to the host's beat: the grid as the controller tells it, and the phrase a take begins anew with.
+"""The last bars heard before a take: their beat, which it is held to, and the phrase that it begins anew with.
 
-Stands between a take's planner and the beat lock in its chunker. What up to 2 % of stretch cannot repair is
-repaired here, and so is a take that has lost its level: at a bar line the model hears once more the last bars of
-what was played, which were in time, and goes on from their last bar line.
+Stands between a take's planner and the beat lock in its chunker. Where more is wrong than 2 % of stretch repairs,
+and where a take has lost its level, the model hears the phrase once more at a bar line and goes on from there: it
+was in time, and as loud as wanted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Phrase:
     rest_samples: int
 
 
-class BeatHold:
-    """One take's. Decode thread; nothing in it changes."""
+class HeardBars:
+    """Those before one take. Decode thread; nothing in it changes."""
 
     def __init__(
         self,
