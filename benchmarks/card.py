@@ -37,6 +37,8 @@ _LONG: tuple[tuple[str, str, int], ...] = (
     ("drift over {bars} bars, ms", "drift_ms_64_bars", 1),
     ("level after {bars} bars against what was heard, dB", "level_rise_db_64_bars", 1),
     ("a player switched at the join is heard as commanded", "instrument_presence", 2),
+    ("one who rested, switched on", "instrument_presence_on", 2),
+    ("one who played, switched off", "instrument_presence_off", 2),
     ("style of the context", "continuation_style", 2),
     ("players of the context", "continuation_players", 2),
     ("level against the context, dB", "continuation_level_db", 1),

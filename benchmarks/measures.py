@@ -23,7 +23,14 @@ PLAYED = ("model", "guidance_1", "no_conditioning")
 
 # Published of the songs' values are the medians, but of these the means: a song gives few answers, and a median
 # would hide the songs that fail.
-MEANS = ("instrument_presence", "players_as_commanded", "continuation_style", "continuation_players")
+MEANS = (
+    "instrument_presence",
+    "instrument_presence_on",
+    "instrument_presence_off",
+    "players_as_commanded",
+    "continuation_style",
+    "continuation_players",
+)
 
 # Measure: (heading of its line in the table, what it is).
 MEASURES = {
@@ -71,6 +78,8 @@ MEASURES = {
         "the model's. Nothing commanded: the same looked for in what it plays then. Real: a song of the same seed "
         "composed for these players",
     ),
+    "instrument_presence_on": ("  switched on", "the same over the players that rested and were switched on"),
+    "instrument_presence_off": ("  switched off", "the same over the players that played and were switched off"),
     "players_as_commanded": (
         "players as commanded",
         "share of windows of 2 s and players that the ears hear as commanded for most of the window, under the "

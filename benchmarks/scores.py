@@ -166,14 +166,14 @@ def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:
 
 
 def _score_switches(bench: Bench, ears: Ears, case: Case, context: Codes, scores: SongScores) -> None:
-    """`instrument_presence`: share of windows in which a switched player is heard as commanded.
+    """`instrument_presence`, and `_on` and `_off` apart: share of windows with a switched player heard as commanded.
 
     One is switched off and one on in a song. Nothing commanded: the same players looked for in the continuation
     without commands. Chance: the opposite looked for in the model's. Real: a song composed with these players.
     """
     first = round(obedience.heard_from(case) * spectra.SAMPLE_RATE)
     untold = spectra.analysed(scores.audio["no_conditioning"], case.rate)[case.join_heard :][first:]
-    shares: dict[str, list[float]] = {}
+    shares: dict[str, dict[str, float]] = {}
     for player, on in obedience.switches(case):
         sounds = {"no_conditioning": untold, "real": obedience.real_switch(case, player, on=on)}
         for name in ("model", "guidance_1"):
@@ -181,11 +181,13 @@ def _score_switches(bench: Bench, ears: Ears, case: Case, context: Codes, scores
             sounds[name] = obedience.play_switch(bench.model, case, context, sampling, player, on=on)
         for name, sound in sounds.items():
             if sound is not None:
-                shares.setdefault(name, []).append(obedience.switch_share(ears, sound, player, on=on))
+                share = obedience.switch_share(ears, sound, player, on=on)
+                shares.setdefault(name, {})["instrument_presence_on" if on else "instrument_presence_off"] = share
     for name, found in shares.items():
-        scores.add(name, {"instrument_presence": float(np.mean(found))})
+        scores.add(name, found | {"instrument_presence": float(np.mean(list(found.values())))})
     if "model" in shares:
-        scores.add("chance", {"instrument_presence": 1.0 - scores.rows["model"]["instrument_presence"]})
+        own = scores.rows["model"]
+        scores.add("chance", {key: 1.0 - own[key] for key in ("instrument_presence", *shares["model"])})
 
 
 def _score_variation(bench: Bench, case: Case, codes: list[Codes], index: int, scores: SongScores) -> None:

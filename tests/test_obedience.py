@@ -117,6 +117,23 @@ def test_switching_changes_one_player_from_the_join_on() -> None:
         assert playing[player] != on
 
 
+def test_switched_in_and_out_stand_apart(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each share goes to its own measure, the whole is their mean, chance is the model's opposite."""
+    case = songs.cut(np.zeros(1500 * 640, np.float32), controls_of(5, 97.0, (4, 4)), seed=3)
+    shares = {(1, False): 0.25, (2, True): 0.75}
+    monkeypatch.setattr(obedience, "switches", lambda case: list(shares))
+    monkeypatch.setattr(obedience, "play_switch", lambda *args, on: np.zeros(1))
+    monkeypatch.setattr(obedience, "real_switch", lambda case, player, *, on: np.ones(1) if on else None)
+    monkeypatch.setattr(obedience, "switch_share", lambda ears, sound, player, *, on: shares[player, on] + sound[0])
+    made = scores.SongScores(seed=3, about="", audio={"no_conditioning": np.asarray(case.audio)})
+    scores._score_switches(scores.Bench(model=tiny), Ears(weights={}, skill={}), case, np.zeros((0, 4)), made)
+    apart = {"instrument_presence_off": 0.25, "instrument_presence_on": 0.75, "instrument_presence": 0.5}
+    for row in ("model", "guidance_1", "no_conditioning"):
+        assert made.rows[row] == apart
+    assert made.rows["real"] == {"instrument_presence_on": 1.75, "instrument_presence": 1.75}
+    assert made.rows["chance"] == {name: 1.0 - share for name, share in apart.items()}
+
+
 def test_a_surprise_is_as_if_nothing_had_been_planned(tiny: Model) -> None:
     """What was planned under the old command leaves no trace: the new command's music equals one commanded so."""
     controls = controls_of(5, 120.0, (4, 4))
@@ -243,3 +260,8 @@ def test_the_scorecard_has_every_measure(tiny: Model) -> None:
     presence = first["instrument_presence"]
     assert presence + made["songs"][0]["scores"]["chance"]["instrument_presence"] == pytest.approx(1.0)
     assert made["songs_counted"]["model"]["instrument_presence"] == 2
+    for song, case in zip(made["songs"], cases, strict=True):
+        for row in ("model", "guidance_1", "no_conditioning", "real"):
+            found = song["scores"][row]
+            apart = [found[f"instrument_presence_{'on' if on else 'off'}"] for _, on in obedience.switches(case)]
+            assert found["instrument_presence"] == pytest.approx(np.mean(apart))
