@@ -166,7 +166,7 @@ def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:
 
 
 def _score_switches(bench: Bench, ears: Ears, case: Case, context: Codes, scores: SongScores) -> None:
-    """`instrument_presence`, and `_on` and `_off` apart: share of windows with a switched player heard as commanded.
+    """`instrument_presence`, `_on` and `_off`: share of windows in which a switched player is heard as commanded.
 
     One is switched off and one on in a song. Nothing commanded: the same players looked for in the continuation
     without commands. Chance: the opposite looked for in the model's. Real: a song composed with these players.
