@@ -34,8 +34,10 @@ _STANDARD_ROWS = (
     ("ceiling: the song itself", "real"),
 )
 _LONG: tuple[tuple[str, str, int], ...] = (
-    ("drift over {bars} bars, ms", "drift_ms_64_bars", 1),
-    ("level after {bars} bars against what was heard, dB", "level_rise_db_64_bars", 1),
+    ("drift over {bars} bars as the engine plays, ms", "drift_ms_64_bars_played", 1),
+    ("drift of the model alone, ms", "drift_ms_64_bars", 1),
+    ("level after {bars} bars against what was heard as the engine plays, dB", "level_rise_db_64_bars_played", 1),
+    ("level of the model alone, dB", "level_rise_db_64_bars", 1),
     ("a player switched at the join is heard as commanded", "instrument_presence", 2),
     ("one who rested, switched on", "instrument_presence_on", 2),
     ("one who played, switched off", "instrument_presence_off", 2),

@@ -56,6 +56,15 @@ MEASURES = {
         "root mean square of the last 8 of the same bars against the song before the join, without the engine's "
         "leveller. Real: that song's last 8 bars against as much of its beginning",
     ),
+    "drift_ms_64_bars_played": (
+        "  as the engine plays it",
+        "drift_ms_64_bars of the same take played by a session, as a musician hears it: levelled, and begun anew "
+        "at a bar where its level is lost",
+    ),
+    "level_rise_db_64_bars_played": (
+        "  its level, dB",
+        "level_rise_db_64_bars of the same take played by a session",
+    ),
     "tempo_step_f1": (
         "tempo step F1, 70 ms",
         "as onset_f1_70ms over the 8 bars after a step from 100 to 130 BPM in mid-take that comes as a surprise: "

@@ -145,7 +145,7 @@ def level_db(audio: Audio) -> float:
     return float(10.0 * np.log10(max(float(np.mean(np.square(audio, dtype=np.float64))), 1e-12)))
 
 
-def _long_scores(audio: Audio, before: Audio, controls: Controls) -> dict[str, float]:
+def long_scores(audio: Audio, before: Audio, controls: Controls) -> dict[str, float]:
     """Of a long take under `controls`, both from the join on: drift, and how much louder it ends than `before`."""
     edge = round(_EDGE_BARS * bar_seconds(controls, 0) * SAMPLE_RATE)
     scores = {"level_rise_db_64_bars": level_db(audio[-edge:]) - level_db(before)}
@@ -159,7 +159,7 @@ def score_long(
     """Drift and level of `bars` bars continued from a song at the tempo of the join, without a leveller."""
     controls = go_on(case.controls, case.join, round(bars * bar_seconds(case.controls, case.join) / FRAME_S))
     audio = continue_under(model, context, [(case.join, controls)], sampling, known=known)
-    return _long_scores(audio, case.heard[: case.join_heard], controls.slice(case.join, len(controls)))
+    return long_scores(audio, case.heard[: case.join_heard], controls.slice(case.join, len(controls)))
 
 
 def real_long(case: Case, bars: int = DRIFT_BARS) -> dict[str, float]:
@@ -176,7 +176,7 @@ def real_long(case: Case, bars: int = DRIFT_BARS) -> dict[str, float]:
     )
     stereo, labels = _performed(song, round(bars * bar_seconds(controls, join) / FRAME_S))
     audio = analysed(stereo, _SONG_RATE)
-    return _long_scores(audio, audio[: round(case.join * FRAME_S * SAMPLE_RATE)], labels)
+    return long_scores(audio, audio[: round(case.join * FRAME_S * SAMPLE_RATE)], labels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from benchmarks.model import (
     teacher_forced_bits,
     unigram_bits,
 )
+from benchmarks.played import score_played
 from benchmarks.songs import Case
 from benchmarks.spectra import Audio
 
@@ -147,7 +148,9 @@ def _score_long(bench: Bench, case: Case, context: Codes, scores: SongScores) ->
         scores.add(
             name, obedience.score_long(bench.model, case, context, sampling, bars=bench.drift_bars, known=known)
         )
-    scores.add("real", obedience.real_long(case, bench.drift_bars))
+    scores.add("model", score_played(bench.model, case, bench.default, bars=bench.drift_bars))
+    real = obedience.real_long(case, bench.drift_bars)
+    scores.add("real", real | {f"{name}_played": value for name, value in real.items()})
 
 
 def _score_step(bench: Bench, case: Case, scores: SongScores) -> None:

@@ -89,10 +89,10 @@ def test_a_long_take_that_ends_twice_as_loud_rises_by_six_decibels() -> None:
     controls = obedience.go_on(controls_of(5, 120.0, (4, 4)), 0, 32 * 100)
     audio = clicks(onsets.beat_times(controls)[1:], 64.0)
     louder = audio * np.linspace(1.0, 2.0, len(audio)).round()
-    scores = obedience._long_scores(louder, audio[: 8 * RATE], controls)
+    scores = obedience.long_scores(louder, audio[: 8 * RATE], controls)
     assert scores["level_rise_db_64_bars"] == pytest.approx(6.0, abs=0.5)
     assert scores["drift_ms_64_bars"] < 2.0
-    silent = obedience._long_scores(0.0 * audio, audio, controls)
+    silent = obedience.long_scores(0.0 * audio, audio, controls)
     assert "drift_ms_64_bars" not in silent and silent["level_rise_db_64_bars"] < -60.0
 
 
