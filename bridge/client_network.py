@@ -146,8 +146,8 @@ class NetworkHalf:
         self.outbox.put(protocol.Ping(nonce=_SETTLED_FROM + number, settled=True))
 
     def close(self) -> None:
-        """Say goodbye and close the link."""
-        if self.connected:
+        """Say goodbye and close the link. An unanswered hello too opens a session that nobody else would close."""
+        if self.connected or self._attempt:
             self._link.send(protocol.encode(protocol.Bye()))
         self._link.close()
 

@@ -245,10 +245,11 @@ class Endpoints:
             if peer is not None and message.nonce == peer.nonce:
                 peer.nonce = -1
                 self._inbox.put(RoundTrip(session=peer.session, seconds=self._clock() - peer.pinged_s))
+        elif isinstance(message, protocol.Bye):
+            if peer is not None:  # else it was refused before, and leaves
+                self._drop_peer(peer, "bye")
         elif peer is None:
             self._refuse(routing_id, "hello", f"{type(message).__name__} before hello: there is no session")
-        elif isinstance(message, protocol.Bye):
-            self._drop_peer(peer, "bye")
         else:
             if isinstance(message, protocol.Transport):
                 peer.epoch = max(peer.epoch, message.epoch)
@@ -272,7 +273,8 @@ class Endpoints:
         self.counts["reopened"] += peer is not None
         peer = Peer(routing_id=routing_id, session=session, want=hello.want, heard_s=now, pinged_s=now)
         self._peers[routing_id] = self._by_session[session] = peer
-        self._to_peer(peer, msgspec.structs.replace(self._welcome, session=session))
+        if not self._to_peer(peer, msgspec.structs.replace(self._welcome, session=session)):
+            self._drop_peer(peer, "gone")  # it hung up after its hello: nobody would ever close what that opened
 
     def _drop_peer(self, peer: Peer, reason: str) -> None:
         del self._peers[peer.routing_id], self._by_session[peer.session]
@@ -310,16 +312,18 @@ class Endpoints:
             if self._osc is not None and isinstance(outgoing.message, protocol.Status | Error):
                 self._osc.broadcast(outgoing.message)
 
-    def _to_peer(self, peer: Peer, message: protocol.Message, payload: bytes | None = None) -> None:
-        self._raw(peer.routing_id, protocol.encode(message, payload), peer)
+    def _to_peer(self, peer: Peer, message: protocol.Message, payload: bytes | None = None) -> bool:
+        return self._raw(peer.routing_id, protocol.encode(message, payload), peer)
 
-    def _raw(self, routing_id: bytes, frames: list[bytes | memoryview], peer: Peer | None) -> None:
+    def _raw(self, routing_id: bytes, frames: list[bytes | memoryview], peer: Peer | None) -> bool:
         try:
             self._router.send_multipart([routing_id, *frames], zmq.NOBLOCK)
         except zmq.ZMQError:  # its queue is full, or it has gone: heartbeats will tell
             self.counts["unsent"] += 1
             if peer is not None:
                 peer.unsent += 1
+            return False
+        return True
 
     def _beat(self) -> None:
         now = self._clock()

@@ -21,7 +21,9 @@ constexpr size_t kIdentityBytes = 12;
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Tells this instance from all others, so that an engine knows it again when its connection was lost.
+// Tells this instance from all others, so that an engine knows it again when its connection was lost. Another for each
+// start: ZeroMQ takes the name from the old connection when a new one brings the same, and with it the sender of a bye
+// that the engine has not read yet.
 std::string random_identity() {
     uint64_t seed = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
     std::array<uint32_t, kIdentityBytes / 4> words{};
@@ -62,7 +64,6 @@ struct Instance::State {
     explicit State(const InstanceConfig& settings)
         : config(settings),
           audio_config(within_range(settings.audio)),
-          identity(random_identity()),
           exchange(std::llround(audio_config.ring_s * audio_config.sample_rate),
                    std::llround(kInput_s * audio_config.sample_rate) + audio_config.max_block_samples,
                    audio_config.channels),
@@ -87,7 +88,6 @@ struct Instance::State {
 
     const InstanceConfig config;
     const AudioConfig audio_config;
-    const std::string identity;
     Exchange exchange;
     AudioHalf audio;
     NetworkHalf network;
@@ -129,7 +129,7 @@ void Instance::start() {
     State& state = *state_;
     if (state.started) return;
     try {
-        auto link = make_dealer(state.config.address, state.identity);
+        auto link = make_dealer(state.config.address, random_identity());
         if (!link) {
             state.fault = State::Fault::address;
             return;

@@ -273,6 +273,21 @@ def test_refusal_is_reported_in_the_engines_words() -> None:
         client.connect(1.0)
 
 
+def test_goodbye_follows_a_hello_that_nobody_answered() -> None:
+    """The engine may only be slow: what that hello opens is closed at once."""
+    clock, said = FakeClock(), list[protocol.Message]()
+
+    def exchange(frames: list[bytes]) -> list[list[bytes]]:
+        said.append(protocol.decode(frames)[0])
+        clock.now += 0.2
+        return []
+
+    config = ClientConfig(sample_rate=RATE, inline=True)
+    with pytest.raises(EngineError, match="no answer"):
+        Client(DirectLink(exchange, list), config, clock=clock).connect(0.1)
+    assert [type(message) for message in said] == [protocol.Hello, protocol.Bye]
+
+
 def test_bad_addresses_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot connect"):
         ZmqLink("nonsense")

@@ -77,6 +77,21 @@ def test_a_link_keeps_its_identity_and_no_two_share_one() -> None:
             link.close()
 
 
+def test_of_those_who_left_no_session_stays() -> None:
+    """A hello whose welcome reaches nobody opens nothing that lasts; a bye without a session is no offence."""
+    server = _server()
+    endpoints = server.endpoints
+    try:
+        endpoints._take(b"gone", [bytes(frame) for frame in protocol.encode(HELLO)])
+        assert +endpoints.counts == {"unsent": 1, "closed: gone": 1}
+        assert [type(command) for command in server._inbox.take(0.0)] == [Opened, Closed]
+        endpoints._take(b"gone", [bytes(frame) for frame in protocol.encode(protocol.Bye())])
+        assert +endpoints.counts == {"unsent": 1, "closed: gone": 1}
+        assert not endpoints._peers
+    finally:
+        endpoints._close()
+
+
 def test_failures_of_sessions_are_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     clock = [0.0]
     server = _server()

@@ -336,7 +336,9 @@ void NetworkHalf::close() noexcept {
         // A connection that is closed over unread messages takes with it what was sent last.
         Frames unread;
         for (int left = kMessagesPerPump; left > 0 && state_->link->receive(unread, 0);) --left;
-        if (state_->welcome) state_->link->send(encode(protocol::Bye{}));
+        // Also where a hello is unanswered: it opens a session that nobody else would close.
+        const bool known = state_->welcome || state_->greetings > 0;
+        if (known) state_->link->send(encode(protocol::Bye{}));
         state_->end_session();
     } catch (...) {
         state_->welcome.reset();

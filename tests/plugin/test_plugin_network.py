@@ -303,3 +303,15 @@ def test_texts_and_meters(bench: Bench) -> None:
     bench.param("seed", 4.0)
     bench.call("attach")
     assert Param(name="seed", value=4.0) in open_session(bench)
+
+
+def test_goodbye_follows_a_hello_that_nobody_answered(bench: Bench) -> None:
+    """The engine may only be slow: what that hello opens is closed at once."""
+    bench.pump()
+    bench.call("close")
+    assert [type(message) for message, _ in bench.sent()] == [Hello, protocol.Bye]
+    bench.wire(ready=False)
+    bench.call("attach")
+    bench.pump()
+    bench.call("close")
+    assert bench.sent() == []  # nobody was greeted
