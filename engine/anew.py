@@ -1,7 +1,8 @@
 """A take begins anew at a bar line, where its beat or its level has gone too far to be repaired.
 
-Asked by a take around each chunk. The chunk in which the bar line lies is cut there; what follows is made from the
-last bars of what was played, heard once more, and joined to it over 2 ms, as a client joins takes.
+Asked by a take around each chunk. The chunk in which the bar line lies is cut there; while it waits to be played,
+the last bars of what was played before the take are heard once more. What follows is made from these, and joined to
+it over 2 ms, as a client joins takes.
 """
 
 from __future__ import annotations
@@ -16,11 +17,30 @@ from .take_state import TakeState
 _JOIN_S = 0.002
 
 
-def begin_if_due(state: TakeState, planner: Planner) -> None:
-    """Before a chunk is made: whether all up to the bar line is committed."""
-    if state.anew_at is not None and state.committed_end == state.anew_at:
-        planner.begin_anew(state.anew_at)
-        state.anew_at, state.short_next = None, True
+def may_rehearse(state: TakeState, planner: Planner) -> bool:
+    """Whether the last chunk before the bar line waits, and there is something to hear meanwhile."""
+    chunk, at = state.planned, state.anew_at
+    if at is None or chunk is None or state.committed_end is None or chunk.position + len(chunk.pcm) != at:
+        return False
+    return not planner.rehearsed(at)
+
+
+def rehearse(state: TakeState, planner: Planner) -> None:
+    """One slice of that, if so."""
+    if may_rehearse(state, planner) and state.anew_at is not None:
+        planner.rehearse(state.anew_at)
+
+
+def begin_if_due(state: TakeState, planner: Planner) -> bool:
+    """Before a chunk is made: once all up to the bar line is committed. False if this was a slice of rehearsal."""
+    if state.anew_at is None or state.committed_end != state.anew_at:
+        return True
+    if not planner.rehearsed(state.anew_at):
+        planner.rehearse(state.anew_at)
+        return False
+    planner.begin_anew()
+    state.anew_at, state.short_next = None, True
+    return True
 
 
 def joined(state: TakeState, planner: Planner, chunk: Chunk) -> Chunk:

@@ -14,11 +14,11 @@ from math import ceil
 import numpy as np
 
 from .channels import fold
+from .condition_rows import ConditionRows
 from .events import Controller, Model, Pcm
 from .generator import Codes, Generator
 from .hold import hold_of
 from .leveller import Leveller, LevelMeter, Loudness
-from .planner import ConditionRows
 from .resample import Resampler
 from .stream import StreamConfig
 from .timeline import Timeline

@@ -7,7 +7,7 @@ cut into slices; each chunk remembers what the codec was before it, so that it c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -15,35 +15,16 @@ import numpy as np
 
 from .chunker import Chunker
 from .company import Wish
-from .conditioning import ConditioningLayout, encode
+from .condition_rows import ConditionRows
+from .conditioning import ConditioningLayout
 from .events import Codec, Controller, Pcm, TakeMode, TakeRequest
-from .generator import Codes, Conditions, Generator, Sampling
+from .generator import Codes, Generator, Sampling
 from .heard_bars import HeardBars
 from .leveller import Leveller
+from .rehearsal import Rehearsal
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
 from .vamp import Vamp
-
-
-class ConditionRows:
-    """Condition rows of frames, asked of the controller at the frames' host positions."""
-
-    def __init__(self, controller: Controller, timeline: Timeline, layout: ConditioningLayout) -> None:
-        self._controller = controller
-        self._timeline = timeline
-        self._layout = layout
-
-    def rows(self, first_frame: int, count: int) -> Conditions:
-        """Float32 [count, conditioning width]."""
-        return encode(self._controller.controls(self._timeline.positions(first_frame, count)), self._layout)
-
-    def players(self, first_frame: int, count: int) -> list[int]:
-        """How many instruments are commanded in each frame, [count]; 0 where that is not commanded."""
-        if not any(name == "instruments" for name, _ in self._layout.groups):
-            return [0] * count
-        controls = self._controller.controls(self._timeline.positions(first_frame, count))
-        players: list[int] = np.where(controls.instruments_known, controls.instruments.sum(axis=1), 0).tolist()
-        return players
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +76,7 @@ class Planner:
     ) -> None:
         self.context_end = generator.frontier
         # A vamp walks on the grid beat by beat.
+        self._rehearsal: Rehearsal | None = None
         self._heard_bars = None if request.mode is TakeMode.VAMP else heard
         self.chunker = Chunker(
             codec.decoder(), timeline, channels=codec.audio_channels, leveller=leveller, heard=self._heard_bars
@@ -128,12 +110,15 @@ class Planner:
 
     @property
     def _source(self) -> ConditionRows:
-        return ConditionRows(self._controller, self.timeline, self._layout)
+        return self._source_on(self.timeline)
+
+    def _source_on(self, timeline: Timeline) -> ConditionRows:
+        return ConditionRows(self._controller, timeline, self._layout)
 
     @property
     def frontier(self) -> int:
-        """The generator's."""
-        return self._generator.frontier
+        """The generator's; where the phrase is being heard once more, up to the bar line."""
+        return self._generator.frontier if self._rehearsal is None else self._rehearsal.first_frame
 
     def target(self, entry: int, *, short: bool, left_s: float | None) -> int:
         """The next chunk needs the frames below this; a short one begins at the host position `entry`.
@@ -205,7 +190,7 @@ class Planner:
 
     def go_on(self) -> None:
         """A chunk was committed: the next may be made beside other takes."""
-        if self._costs.company is not None and self._vamp is None:
+        if self._costs.company is not None and self._vamp is None and self._rehearsal is None:
             target = self.chunker.next_frame + self._config.chunk_frames
             self._costs.company.wish(self._generator, Wish(until_frame=target, source=self._source))
 
@@ -213,7 +198,8 @@ class Planner:
         """Forget generated frames at or after a frame, and all that are not finished; what was heard stays."""
         if self._costs.company is not None:
             self._costs.company.forget(self._generator)
-        frame = min(max(to_frame, self.context_end), self._generator.frontier)
+        frame = min(max(to_frame, self.context_end), self.frontier)
+        self._rehearsal = None
         self._generator.rollback(frame)
         if self._vamp is not None:
             self._vamp.rollback(frame)
@@ -226,17 +212,24 @@ class Planner:
             return None
         return self._heard_bars.next_bar(self.chunker.base, position)
 
-    def begin_anew(self, position: int) -> None:
-        """From a bar line on: what was played last is heard once more, and what follows it lies there."""
-        self.rollback(self.chunker.frame_at(position))
-        phrase = None if self._heard_bars is None else self._heard_bars.phrase
-        frames, rest = (0, 0) if phrase is None else (len(phrase.codes), phrase.rest_samples)
-        line = self.timeline
-        sample = (self._generator.frontier + frames) * line.hop_samples + rest
-        self._lie(replace(line, anchor_position=position, anchor_sample=sample))
+    def rehearsed(self, position: int) -> bool:
+        """Whether nothing more can be done ahead of `begin_anew` there."""
+        return self._rehearsal is not None and self._rehearsal.position == position and self._rehearsal.done
+
+    def rehearse(self, position: int) -> None:
+        """One slice ahead of `begin_anew` there: what was planned past the bar line gives way to the phrase."""
+        if self._rehearsal is None or self._rehearsal.position != position:
+            self.rollback(self.chunker.frame_at(position))
+            phrase = None if self._heard_bars is None else self._heard_bars.phrase
+            self._rehearsal = Rehearsal.at(position, self._generator.frontier, self.timeline, phrase)
+        self._rehearsal = self._rehearsal.step(self._generator, self._source_on)
+
+    def begin_anew(self) -> None:
+        """From the bar line on that was rehearsed for: what follows the phrase lies there."""
+        assert self._rehearsal is not None and self._rehearsal.done
+        timeline, self._rehearsal = self._rehearsal.timeline, None
+        self._lie(timeline)
         self.chunker.renew_level()
-        if phrase is not None:  # under what was commanded in the bars before the bar line, where it now lies
-            self._generator.force(phrase.codes, self._source)
         self.meters.new_beginnings += 1
 
     def new_epoch(self, position: int) -> None:
@@ -257,6 +250,8 @@ class Planner:
             self._vamp.move(self.timeline, samples)
 
     def _lie(self, timeline: Timeline) -> None:
+        if self._rehearsal is not None:
+            self.rollback(self._rehearsal.first_frame)
         if self._costs.company is not None:
             self._costs.company.forget(self._generator)
         self.chunker.move(timeline)
@@ -264,12 +259,14 @@ class Planner:
     def snapshot(self) -> object:
         """Everything that decides tokens and audio."""
         vamp = None if self._vamp is None else self._vamp.snapshot()
-        return self._generator.snapshot(), self.chunker.snapshot(), vamp, self.timeline
+        return self._generator.snapshot(), self.chunker.snapshot(), vamp, self.timeline, self._rehearsal
 
     def restore(self, snapshot: Any) -> None:
         """Continue bit-exactly from a snapshot."""
-        generator, chunker, vamp, timeline = snapshot
+        generator, chunker, vamp, timeline, rehearsal = snapshot
+        self._rehearsal = None
         self._lie(timeline)
+        self._rehearsal = rehearsal
         self._generator.restore(generator)
         self.chunker.restore(chunker)
         if self._vamp is not None:

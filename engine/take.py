@@ -13,14 +13,14 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from .anew import begin_if_due, joined
-from .channels import spread
+from .anew import begin_if_due, joined, may_rehearse, rehearse
 from .conditioning import ConditioningLayout
-from .events import ChunkEvent, Codec, Controller, Event, LatePolicy, Pcm, TakeEnded, TakeRequest
+from .events import Codec, Controller, Event, LatePolicy, TakeRequest
 from .generator import Generator, Sampling
 from .heard_bars import HeardBars
 from .leveller import Leveller
 from .lookahead import LookAhead
+from .outlet import Outlet
 from .planner import Chunk, Planner, TakeMeters
 from .remake import Remake
 from .skip import Skip
@@ -50,7 +50,6 @@ class Take:
         leveller: Leveller | None = None,
         heard: HeardBars | None = None,
     ) -> None:
-        self.session = session
         self.request, self.generator = request, generator
         self._planner = Planner(
             request=request,
@@ -69,8 +68,8 @@ class Take:
         self._look_ahead = look_ahead
         self._config = config
         self._costs = costs
-        self._channels = channels
         self._clock = clock
+        self._outlet = Outlet(session=session, request=request, planner=self._planner, channels=channels)
         self._remake = Remake(
             planner=self._planner, look_ahead=look_ahead, costs=costs, host_rate=timeline.host_rate
         )
@@ -123,7 +122,7 @@ class Take:
             return True
         if state.planned is not None:
             unsent = self._config.emit_planned and not state.planned.sent
-            return unsent or self._may_commit(state.planned, head)
+            return unsent or self._may_commit(state.planned, head) or may_rehearse(state, self._planner)
         ahead = self._config.armed_ahead_s * self._host_rate
         return state.committed_end is not None or state.start - head <= ahead
 
@@ -131,7 +130,7 @@ class Take:
         """One slice: some tokens, or a chunk's audio, or a commit. Raises what the model raises."""
         state = self._state
         if self._is_over(head):
-            return self._finish()
+            return self._outlet.finish(state)
         if self._waits:
             self._relaunch(head)
         if self._skip.is_due(state, self._planner, head):
@@ -144,27 +143,16 @@ class Take:
         if self._may_commit(chunk, head):
             return self._commit(chunk, head)
         if chunk.sent or not self._config.emit_planned:
+            rehearse(state, self._planner)
             return []
         state.planned = replace(chunk, sent=True)
-        return [self._event(chunk, chunk.position, chunk.pcm, committed=False)]
+        return [self._outlet.chunk(state, chunk, chunk.position, chunk.pcm, committed=False)]
 
     # --- commands -----------------------------------------------------------------------------------------------
 
     def stop(self, reason: str, head: int) -> list[Event]:
-        """End at once: an empty last chunk where the sound ends, then TakeEnded.
-
-        That is the play head; what was committed is sound also if the model failed, and is played then.
-        """
-        state = self._state
-        at = self._state.committed_end
-        if at is not None and state.end is not None:
-            at = min(at, state.end)
-        if at is not None and not reason.startswith("error"):
-            at = min(at, head)
-        chunk = self._nothing(head if at is None else at)
-        ended = TakeEnded(session=self.session, take=self.request.take, reason=reason, position=at)
-        state.ended = True
-        return [replace(self._event(chunk, chunk.position, chunk.pcm, committed=True), last=True), ended]
+        """End at once: an empty last chunk where the sound ends, then TakeEnded; see Outlet.stop."""
+        return self._outlet.stop(self._state, reason, head)
 
     def release(self, end_position: int) -> None:
         """Sound ends just before this position, also where more was committed: then an empty last chunk says so."""
@@ -243,12 +231,19 @@ class Take:
             return self._state.start
         return max(self._state.start, head + self._look_ahead.margin_samples)
 
+    def _is_over(self, head: int) -> bool:
+        """The end lies behind what was committed, or before anything could sound."""
+        state = self._state
+        begin = self._entry(head) if state.committed_end is None else state.committed_end
+        return state.end is not None and state.end <= begin
+
     def _make(self, head: int) -> Chunk | None:
         """One slice towards the next chunk; the chunk if that completes it."""
         state, planner = self._state, self._planner
         if self._begun_s is None:
             self._begun_s = self._clock()
-        begin_if_due(state, planner)
+        if not begin_if_due(state, planner):
+            return None
         entry = self._entry(head) if state.committed_end is None else state.committed_end
         if self._chunker.running:
             entry = max(entry, self._chunker.position)
@@ -296,21 +291,9 @@ class Take:
 
     def _relaunch(self, head: int) -> None:
         """A start that cannot be met any more moves to the next launch position (late=wait)."""
-        state, request = self._state, self.request
-        earliest = head + self._look_ahead.margin_samples
-        if state.start >= earliest or request.next_launch is None:
-            return
-        start = request.next_launch(earliest)
-        if start < earliest:
-            raise ValueError(f"next_launch({earliest}) gave {start}, which is before it")
-        if state.end is not None and not state.released:
-            if request.bars is not None and request.bar_position is not None:
-                state.end = ceil(request.bar_position(start, request.bars))
-            else:
-                state.end += start - state.start
-        state.start = start
-        self._planner.start_at(start)
-        self._arm(None)
+        if self._state.relaunch(self.request, head + self._look_ahead.margin_samples):
+            self._planner.start_at(self._state.start)
+            self._arm(None)
 
     def _commit(self, chunk: Chunk, head: int) -> list[Event]:
         state, position, pcm = self._state, chunk.position, chunk.pcm
@@ -322,79 +305,16 @@ class Take:
                 self._chunker.mute_until(position + skip)
                 return events
             position, pcm = position + skip, pcm[skip:]
-            events += state.announce(self.session, self.request, position, self._planner.context_end)
+            events += self._outlet.started(state, position)
         elif position < head:
             self.meters.late_chunks += 1
         last = state.end is not None and position + len(pcm) >= state.end
-        events.append(self._event(chunk, position, pcm, committed=True))
+        events.append(self._outlet.chunk(state, chunk, position, pcm, committed=True))
         state.planned = None
         state.short_next = False
         state.committed_end = position + len(pcm)
         self._planner.go_on()
-        self._remember(chunk, head)
+        state.remember(replace(chunk, pcm=self._planner.no_pcm, codes=self._planner.no_codes), head)
         if last:
-            events.append(self._end("end"))
+            events.append(self._outlet.end(state, "end"))
         return events
-
-    def _remember(self, chunk: Chunk, head: int) -> None:
-        """Keep what a new epoch could still take back: nothing that was played."""
-        bare = replace(chunk, pcm=self._planner.no_pcm, codes=self._planner.no_codes)
-        self._state.history = (*self._state.history, bare)
-        self._state.history = self._state.history[self._state.index_at(head) :]
-
-    def _event(self, chunk: Chunk, position: int, pcm: Pcm, *, committed: bool) -> ChunkEvent:
-        state = self._state
-        last = state.end is not None and position + len(pcm) >= state.end
-        if state.end is not None and last:
-            pcm = pcm[: max(0, state.end - position)]
-        state.seq += 1
-        return ChunkEvent(
-            session=self.session,
-            take=self.request.take,
-            epoch=state.epoch,
-            seq=state.seq - 1,
-            position=position,
-            pcm=spread(pcm, self._channels),
-            codes=chunk.codes,
-            first_frame=chunk.first_frame,
-            start_position_of_first_frame=float(chunk.begins),
-            committed=committed,
-            last=last,
-        )
-
-    # --- end ----------------------------------------------------------------------------------------------------
-
-    def _is_over(self, head: int) -> bool:
-        """The end lies behind what was committed, or before anything could sound."""
-        state = self._state
-        begin = self._entry(head) if state.committed_end is None else state.committed_end
-        return state.end is not None and state.end <= begin
-
-    def _finish(self) -> list[Event]:
-        state = self._state
-        if not state.announced or state.end is None:
-            return [self._end("end")]
-        chunk = self._nothing(state.end)
-        event = self._event(chunk, state.end, chunk.pcm, committed=True)
-        return [event, self._end("end")]
-
-    def _nothing(self, position: int) -> Chunk:
-        frame = self._chunker.next_frame if self._chunker.running else self._planner.frontier
-        return Chunk(
-            position=position,
-            pcm=self._planner.no_pcm,
-            codes=self._planner.no_codes,
-            first_frame=frame,
-            begins=self._chunker.position_of_frame(frame),
-            before=None,
-        )
-
-    def _end(self, reason: str) -> TakeEnded:
-        state = self._state
-        state.ended = True
-        return TakeEnded(
-            session=self.session,
-            take=self.request.take,
-            reason=reason,
-            position=state.end if state.announced and reason == "end" else state.committed_end,
-        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
-from .events import Event, Pcm, TakeRequest, TakeStarted
+from .events import Pcm, TakeRequest
 from .generator import Sampling
 from .planner import Chunk
 
@@ -32,18 +33,25 @@ class TakeState:
         """Of `history`, the last chunk that uses no frame heard after a host position; 0 if none does not."""
         return max((i for i, chunk in enumerate(self.history) if chunk.begins <= position), default=0)
 
-    def announce(self, session: int, request: TakeRequest, position: int, context_frames: int) -> list[Event]:
-        """What is to be said before the first committed chunk, which begins at `position`; once."""
-        if self.announced:
-            return []
-        self.announced = True
-        started = TakeStarted(
-            session=session,
-            take=request.take,
-            epoch=self.epoch,
-            start_position=position,
-            requested_position=request.start_position,
-            context_frames=context_frames,
-            seed=self.sampling.seed,
-        )
-        return [started]
+    def remember(self, chunk: Chunk, head: int) -> None:
+        """A committed chunk, without samples: kept while a new epoch could still take it back."""
+        self.history = (*self.history, chunk)
+        self.history = self.history[self.index_at(head) :]
+
+    def relaunch(self, request: TakeRequest, earliest: int) -> bool:
+        """Start at the next launch position from `earliest` on if the present one lies before; whether it moved.
+
+        ValueError if the launch position asked for does, too.
+        """
+        if self.start >= earliest or request.next_launch is None:
+            return False
+        start = request.next_launch(earliest)
+        if start < earliest:
+            raise ValueError(f"next_launch({earliest}) gave {start}, which is before it")
+        if self.end is not None and not self.released:
+            if request.bars is not None and request.bar_position is not None:
+                self.end = ceil(request.bar_position(start, request.bars))
+            else:
+                self.end += start - self.start
+        self.start = start
+        return True

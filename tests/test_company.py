@@ -20,12 +20,12 @@ pytest.importorskip("onnx")
 from attacca.engine.batch import BatchRuntime
 from attacca.engine.bundle import Model, load_bundle, verify_bundle
 from attacca.engine.company import MARGIN_S, Batch, Company, Wish, company_of
+from attacca.engine.condition_rows import ConditionRows
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.events import ChunkEvent, TakeEnded, TakeRequest
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import DECODER_BATCH_ROLE, read_manifest
 from attacca.engine.pace import Pace, measure_pace
-from attacca.engine.planner import ConditionRows
 from attacca.engine.service import Engine
 from attacca.export.batch import build_decoder_batch, save_batch
 from attacca.export.bundle import write_bundle

@@ -21,12 +21,16 @@ from stream_fakes import (
 
 from attacca.bridge.config import Settings
 from attacca.bridge.loading import load_model, sampling_flags
+from attacca.engine import anew
+from attacca.engine import take as take_module
 from attacca.engine.bundle import find_bundle
-from attacca.engine.events import ChunkEvent, Measures
+from attacca.engine.events import ChunkEvent, Event, Measures
 from attacca.engine.hold import Hold, hold_of
 from attacca.engine.leveller import LevelConfig
 from attacca.engine.manifest import HoldSection, read_manifest
 from attacca.engine.offline import SteadyController, continue_offline
+from attacca.engine.rehearsal import SLICE_FRAMES
+from attacca.engine.take import Take
 
 RATE = MODEL_RATE
 PLAYED_S = 6
@@ -138,6 +142,66 @@ def test_a_take_that_runs_away_begins_anew_at_a_bar_line() -> None:
     assert held.max() < -34.0 + 16.0
     for start in begun:
         assert held[start] == pytest.approx(-34.0, abs=3.0)
+
+
+Slices = list[tuple[int, bool]]  # frames of the phrase heard in each, and whether ahead of the bar line
+
+
+def runaway(monkeypatch: pytest.MonkeyPatch, *, told_every_s: float = 0.0) -> tuple[Host, np.ndarray, Slices]:
+    """A take that runs away, for 16 s; its sound, and the slices in which it heard the phrase once more."""
+    forced, slices = [0], []
+    force, work = LoosePlayer.force, Take.work
+
+    def counted(self: LoosePlayer, codes: np.ndarray, source: object) -> None:
+        forced[0] += len(codes)
+        force(self, codes, source)
+
+    def sliced(self: Take, head: int) -> list[Event]:
+        before, bar, end = forced[0], self._state.anew_at, self.committed_end
+        events = work(self, head)
+        if forced[0] > before:
+            assert bar is not None and end is not None
+            slices.append((forced[0] - before, end < bar))
+        return events
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoosePlayer, "force", counted)
+        patch.setattr(Take, "work", sliced)
+        controller = SteadyController(sample_rate=RATE, bpm=120.0)
+        host = Host(RATE, model=RunawayModel(hold=Hold(level=LevelConfig())), block=1600, controller=controller)
+        host.play(8 * RATE, lambda at: 0.02 * np.random.default_rng(int(at[0])).standard_normal(len(at)))
+        start = host.head + RATE // 2
+        host.engine.start(1, request(start, position=host.head))
+        for turn in range(320):
+            host.play(RATE // 20)
+            if told_every_s and turn % round(20 * told_every_s) == 0:
+                host.engine.replan(1, host.head if turn % 2 else None)
+            if told_every_s and turn % 45 == 44:
+                host.engine.replan(1, host.head, epoch=turn)
+    sound = np.zeros(0)
+    for chunk in host.chunks():
+        sound = np.concatenate([sound[: chunk.position - start], chunk.pcm[:, 0]])
+    return host, sound, slices
+
+
+def test_the_phrase_is_heard_in_short_slices_before_the_bar_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, _, slices = runaway(monkeypatch)
+    measured = host.engine.measures(1, 1)
+    assert measured is not None and measured.new_beginnings >= 2
+    assert max(frames for frames, _ in slices) == SLICE_FRAMES
+    assert all(ahead for _, ahead in slices)
+    phrase = sum(frames for frames, _ in slices) / measured.new_beginnings
+    assert phrase == 4.0 * MODEL_RATE / HOP  # each time all of it, none of it twice
+
+
+def test_what_is_heard_ahead_of_the_bar_line_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ahead, slices = runaway(monkeypatch, told_every_s=0.25)
+    assert any(early for _, early in slices)
+    monkeypatch.setattr(anew, "may_rehearse", lambda state, planner: False)
+    monkeypatch.setattr(take_module, "may_rehearse", lambda state, planner: False)
+    _, late, slices = runaway(monkeypatch, told_every_s=0.25)
+    assert slices and not any(early for _, early in slices)
+    assert len(ahead) > 15 * RATE and np.array_equal(ahead, late)
 
 
 def test_the_manifest_and_the_user_decide(monkeypatch: pytest.MonkeyPatch) -> None:

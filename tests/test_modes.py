@@ -18,10 +18,10 @@ from stream_fakes import (
     request,
 )
 
+from attacca.engine.condition_rows import ConditionRows
 from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.events import TakeEnded, TakeMode, TakeStarted
 from attacca.engine.generator import Sampling
-from attacca.engine.planner import ConditionRows
 from attacca.engine.timeline import Timeline
 from attacca.engine.vamp import Vamp
 
