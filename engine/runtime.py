@@ -21,9 +21,11 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 # Kernels for one row sum in another order than those for several: attention sees at least two, the second is idle.
-# A graph with LONE_ROWS in its metadata takes one and sees to that itself; others are given two.
+# A graph with LONE_ROWS in its metadata takes one and sees to that itself; others are given two. With SINGLE_SLOT
+# its attention sees one too, as over an 8-bit cache, where the order is the same.
 MIN_ROWS = 2
 LONE_ROWS = "attacca.lone_rows"
+SINGLE_SLOT = "attacca.single_slot"
 PREFILL_ROWS = 16
 BRANCHES = 2  # with and without conditions
 
@@ -109,6 +111,7 @@ class StepRuntime:
             raise ManifestError(f"the decoder graph of {manifest.name} is not readable: {error}") from None
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.least_rows = 1 if LONE_ROWS in metadata else MIN_ROWS
+        self.least_slots = 1 if SINGLE_SLOT in metadata else MIN_ROWS
         self.manifest = manifest
         self.shape = self._shape_of(manifest)
         self._check()
@@ -152,7 +155,7 @@ class StepLane:
         shape = runtime.shape
         k, v, rows = shape.num_codebooks, shape.codebook_size, shape.max_rows
         self._session = runtime.session
-        self._least_rows = runtime.least_rows
+        self._least_rows, self._least_slots = runtime.least_rows, runtime.least_slots
         self.cache = SlotCache(
             CacheConfig(
                 tensors=2 * BRANCHES * shape.layers,
@@ -200,12 +203,12 @@ class StepLane:
         self.past = self.cache.place(slot)
         self._fill(count, stack, level, timestep, cond)
         self.prepared = count
-        if count < MIN_ROWS:
+        if count < self._least_rows:
             for array in self._rows.values():
                 array[1] = array[0]
-            count = MIN_ROWS
-        self._last_slot[0] = self.past + count - 1
-        self._total_slots[()] = self.past + count
+        slots = max(count, self._least_slots)
+        self._last_slot[0] = self.past + slots - 1
+        self._total_slots[()] = self.past + slots
         if row_of_level is not None:
             self._row_of_level[:] = row_of_level
         else:

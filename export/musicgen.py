@@ -24,6 +24,7 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 BRANCHES = 2
 NORM_EPSILON = 1e-5
 LONE_ROWS = "attacca.lone_rows"  # metadata: a call of one row is as good as one of several
+SINGLE_SLOT = "attacca.single_slot"  # metadata: attention too sees one row where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,9 @@ def _stored(options: MusicgenExport) -> str:
 class StepWriter:
     """One graph under construction.
 
-    `repeats_row`: a call may have a single row, which the graph repeats for attention alone, where kernels sum a
-    row by itself in another order; what reads weights sees it once.
+    `repeats_row`: a call may have a single row, which the graph repeats where kernels sum a row by itself in
+    another order: for attention over a cache of floats, and for the prompted branch's own products, which take rows
+    by twos. Attention over an 8-bit cache is the same to the bit for one row and for several.
     """
 
     repeats_row = True
@@ -159,31 +161,43 @@ class StepWriter:
         return self.b.model({"attacca.window_frames": str(self.options.window_frames)} | self._metadata())
 
     def _metadata(self) -> dict[str, str]:
-        return {LONE_ROWS: "1"} if self._repeats else {}
+        if not self._repeats:
+            return {}
+        return {LONE_ROWS: "1"} if self._pairs_attention else {LONE_ROWS: "1", SINGLE_SLOT: "1"}
 
     @property
     def _repeats(self) -> bool:
         return self.repeats_row and self.shape.cross
 
-    def _pair(self, rows: str) -> str:
-        """Rows [n, R, .] -> [n, max(R, 2), .]: one row twice."""
+    @property
+    def _pairs_attention(self) -> bool:
+        return self.options.kv_bits != 8
+
+    def _pair(self, rows: str, *, even: bool = False) -> str:
+        """Rows [n, R, .] with one of them again: where it is alone, or also (`even`) where they are odd."""
         if not self._repeats:
             return rows
-        return self.b.node("Gather", [rows, self._row_numbers("pair")], axis=1)
+        return self.b.node("Gather", [rows, self._row_numbers("even" if even else "pair")], axis=1)
 
     def _unpair(self, rows: str) -> str:
         """What _pair repeated is left out."""
         return self.b.node("Gather", [rows, self._row_numbers("each")], axis=1) if self._repeats else rows
 
     def _row_numbers(self, name: str) -> str:
-        """int64 "pair" [max(R, 2)], counting to R again and again, or "each" [R]; made once."""
+        """int64 "pair" [max(R, 2)] or "even" [R + R % 2], counting to R and anew, or "each" [R]; made once."""
         b = self.b
         if not self._counted:
             zero, one, two = (b.constant(f"rows_{n}", np.array(n, np.int64)) for n in range(3))
             rows = b.node("Squeeze", [b.node("Shape", ["stack"], start=0, end=1)])
-            counted = b.node("Range", [zero, b.node("Max", [rows, two]), one])
-            b.node("Mod", [counted, rows], out="pair")
-            b.node("Range", [zero, rows, one], out="each")
+            odd = b.node("Mod", [rows, two])
+            ends = {"even": b.node("Add", [rows, odd]), "each": rows}
+            if self._pairs_attention:
+                ends["pair"] = b.node("Max", [rows, two])
+            for (
+                counted,
+                end,
+            ) in ends.items():  # Mod throughout: of a bare Range onnxruntime makes a Slice that fails
+                b.node("Mod", [b.node("Range", [zero, end, one]), rows], out=counted)
             self._counted = True
         return name
 
@@ -247,14 +261,11 @@ class StepWriter:
         """Layer norm of residual + delta; returns (normed, sum). An empty delta adds nothing."""
         b = self.b
         scale = [b.constant(f"{name}.{part}", self.weights[f"{name}.{part}"]) for part in ("weight", "bias")]
-        if not delta:
-            return b.node("LayerNormalization", [residual, *scale], axis=-1, epsilon=NORM_EPSILON), residual
-        normed, total = f"{name}.out", f"{name}.sum"
-        outputs = [normed, "", "", total]
-        b.nodes(
-            "SkipLayerNormalization", [residual, delta, *scale], outputs, domain=MICROSOFT, epsilon=NORM_EPSILON
-        )
-        return normed, total
+        # Sum, for onnxruntime makes one node of Add and this norm, which takes five times as long as the two.
+        total = b.node("Sum", [residual, delta], out=f"{name}.sum") if delta else residual
+        return b.node(
+            "LayerNormalization", [total, *scale], axis=-1, epsilon=NORM_EPSILON, out=f"{name}.out"
+        ), total
 
     def _self_attention(self, x: str, layer: int) -> str:
         b, prefix = self.b, f"layers.{layer}.self_attn."
@@ -263,8 +274,10 @@ class StepWriter:
 
     def _attend_all(self, qkv: str, layer: int) -> str:
         """Attention of both branches: packed rows [2, R, 3 d] -> [2, R, d]."""
-        outputs = [self._attend(layer, branch, rows) for branch, rows in enumerate(self._branches(self._pair(qkv)))]
-        return self._unpair(self.b.node("Concat", outputs, axis=0))
+        rows = self._pair(qkv) if self._pairs_attention else qkv
+        outputs = [self._attend(layer, branch, part) for branch, part in enumerate(self._branches(rows))]
+        joined = self.b.node("Concat", outputs, axis=0)
+        return self._unpair(joined) if self._pairs_attention else joined
 
     def _attend(self, layer: int, branch: int, qkv: str, take: str = "") -> str:
         """One node over one cache, whose inputs' names end in `take`."""
@@ -294,7 +307,7 @@ class StepWriter:
     def _cross_attention(self, x: str, layer: int) -> str:
         """Rows [1, R, d] of the branch with conditions over the prompt's keys and values."""
         prefix = f"layers.{layer}.encoder_attn."
-        query = self._linear(self._pair(x), f"{prefix}q_proj.weight")
+        query = self._linear(self._pair(x, even=True), f"{prefix}q_proj.weight")
         return self._unpair(self._linear(self._attend_across(query, layer), f"{prefix}out_proj.weight"))
 
     def _attend_across(self, query: str, layer: int) -> str:
