@@ -45,6 +45,8 @@ class Stored:
 
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
         """What `GraphBuilder.linear` was given, [out, in]."""
+        if f"{name}.q7" in self._stored:  # of `linear_by_rows`
+            return np.ascontiguousarray((self.array(f"{name}.q7") * self.array(f"{name}.step")).T)
         for suffix, bits in _CODES.items():
             codes = f"{name}.{suffix}"
             if codes in self._stored:

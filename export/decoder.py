@@ -170,6 +170,9 @@ class DecoderWriter:
             b.input(name, cache_type, [1, self.options.heads, "slots", self.head_dim])
 
     def _linear(self, x: str, name: str) -> str:
+        """A product within a layer, which all rows of a call go through."""
+        if self.options.precision == "int8":
+            return self.b.linear_by_rows(x, name, self.weights[name])
         return self.b.linear(x, name, self.weights[name], self.options.precision)
 
     def _table(self, name: str, array: npt.NDArray[np.float32]) -> str:
