@@ -225,7 +225,7 @@ def on_device(bench: Bench, case: Case, flavour: Flavour, maker: ProgramMaker, *
     for _ in range(5):
         first = bench.driver.mark()
         for _ in range(DEPTH):
-            step.submit()
+            step.submit(again=True)
         last = bench.driver.mark()
         step.collect()
         rounds.append(bench.driver.between_ms(first, last) / DEPTH)
@@ -242,16 +242,16 @@ def on_device(bench: Bench, case: Case, flavour: Flavour, maker: ProgramMaker, *
 def write(step: DeviceStep, rings: list[RingSlots], case: Case) -> None:
     """The inputs of a step of all takes, each as a lane writes them."""
     generator = np.random.default_rng(0)
-    inputs = step.inputs
-    inputs["stack"][:] = generator.integers(0, case.codebook_size, inputs["stack"].shape)
-    inputs["noise"][:] = 0.5
-    inputs["temperature"][:], inputs["guidance"][:], inputs["top_k"][:] = 1.0, 3.0, min(250, case.codebook_size)
     for take, ring in enumerate(rings):
-        inputs["write_slots"][take] = ring.place(ring.count - 1)
-        ring.mask(ring.count - 1, inputs["mask"][take])
-    for name in ("level", "row_of_level", "cond", "position"):
-        if name in inputs:
-            inputs[name][:] = 0
-    for name in ("cos", "sin"):
-        if name in inputs:
-            inputs[name][:] = np.sqrt(0.5)
+        inputs = step.at(take)
+        for array in inputs.values():
+            array[...] = 0
+        inputs["stack"][:] = generator.integers(0, case.codebook_size, inputs["stack"].shape)
+        inputs["noise"][:] = 0.5
+        inputs["temperature"][:], inputs["guidance"][:] = 1.0, 3.0
+        inputs["top_k"][:] = min(250, case.codebook_size)
+        inputs["write_slots"][:] = ring.place(ring.count - 1)
+        ring.mask(ring.count - 1, inputs["mask"])
+        for name in ("cos", "sin"):
+            if name in inputs:
+                inputs[name][:] = np.sqrt(0.5)

@@ -10,23 +10,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from .batch import BatchRuntime
+from .batch import BatchRuntime, BatchStepper
 from .decoder import PatternDecoder
 from .generator import ConditionSource, Generator, Sampling
 from .pace import Pace
 from .rolling import RollingDecoder
-from .sharing import Part, plan_together
+from .sharing import LaneStepper, Part, Stepper
 
 MARGIN_S = 0.05  # for what follows the tokens: a chunk's decoding, its way to the client
 
 
+class Several(Protocol):
+    """What steps several takes of a model at once."""
+
+    def stepper(self) -> Stepper | BatchStepper:
+        """For one decode thread."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A model's graph of several takes and what it is worth here."""
+    """A model's graphs of several takes, on the CPU or a device, and what they are worth here."""
 
-    runtime: BatchRuntime
+    runtime: BatchRuntime | Several
     pace: Pace
 
 
@@ -51,7 +60,8 @@ class Company:
     """All takes of one model. Decode thread."""
 
     def __init__(self, batch: Batch, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._stepper = batch.runtime.stepper()
+        stepper = batch.runtime.stepper()
+        self._stepper: Stepper = LaneStepper(stepper) if isinstance(stepper, BatchStepper) else stepper
         self._pace = batch.pace
         self._clock = clock
         self._wishes: WeakKeyDictionary[Generator, Wish] = WeakKeyDictionary()
@@ -88,7 +98,7 @@ class Company:
         takes = [(generator, wish, sampling), *riders]
         before = [take.frontier for take, _, _ in takes]
         cost = self._pace.cost[len(takes) - 1]
-        ran = plan_together(self._stepper, [_part(*take) for take in takes], max(1, int(max_steps / cost)))
+        ran = self._stepper.plan([_part(*take) for take in takes], max(1, int(max_steps / cost)))
         seconds = self._clock() - began
         self.shared_steps += ran[0]
         shares = [seconds * steps / max(1, sum(ran)) for steps in ran]
@@ -103,6 +113,8 @@ class Company:
             (generator, asked, sampling)
             for generator, sampling in self._waiting
             if generator is not lead
+            and self._stepper.may(lead)
+            and self._stepper.may(generator)
             and (asked := self._wishes.get(generator)) is not None
             and generator.frontier < asked.until_frame
         ]
@@ -117,8 +129,7 @@ class Company:
 def company_of(model: object, clock: Callable[[], float]) -> Company | None:
     """Of a model that has a graph of several takes and gains by it."""
     batch = getattr(model, "batch", None)
-    on_device = getattr(model, "device", None) is not None  # a GPU's decoders are not stepped through CPU lanes
-    return Company(batch, clock=clock) if isinstance(batch, Batch) and batch.pace.pays and not on_device else None
+    return Company(batch, clock=clock) if isinstance(batch, Batch) and batch.pace.pays else None
 
 
 def _part(generator: Generator, wish: Wish, sampling: Sampling) -> Part:

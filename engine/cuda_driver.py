@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .device import Array, DeviceError, DeviceInfo, NotAvailable, OutOfMemory
+from .device import Array, DeviceError, DeviceInfo, NotAvailable, OutOfMemory, Rows
 
 LEAST_DRIVER = 12000  # as CUDA counts: 12.0
 _LIBRARIES = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
@@ -22,6 +22,32 @@ _OUT_OF_MEMORY, _DEINITIALISED = 2, 4
 _NON_BLOCKING, _RELAXED = 1, 2  # flags of a stream and of its capture
 _MAJOR, _MINOR = 75, 76  # attributes of a device
 _NAME_BYTES = 256
+_ON_DEVICE = 2  # where a Place is
+
+
+class Place(ctypes.Structure):
+    """Half of the driver's CUDA_MEMCPY2D: where pieces lie."""
+
+    _fields_ = (
+        ("x_bytes", ctypes.c_size_t),
+        ("y", ctypes.c_size_t),
+        ("kind", ctypes.c_int),
+        ("host", ctypes.c_void_p),
+        ("device", ctypes.c_uint64),
+        ("array", ctypes.c_void_p),
+        ("pitch", ctypes.c_size_t),
+    )
+
+
+class PitchedCopy(ctypes.Structure):
+    """CUDA_MEMCPY2D."""
+
+    _fields_ = (
+        ("source", Place),
+        ("target", Place),
+        ("width", ctypes.c_size_t),
+        ("height", ctypes.c_size_t),
+    )
 
 
 def load_library() -> Any:
@@ -127,6 +153,18 @@ class CudaDriver:
         """See Driver."""
         places = ctypes.c_uint64(target), ctypes.c_uint64(source)
         self._call("cuMemcpyDtoDAsync_v2", *places, ctypes.c_size_t(nbytes), self._stream)
+
+    def copy_rows(self, target: Rows, source: Rows) -> None:
+        """See Driver."""
+        places = [Place(kind=_ON_DEVICE, device=each.address, pitch=each.pitch) for each in (source, target)]
+        asked = PitchedCopy(source=places[0], target=places[1], width=source.width, height=source.height)
+        self._call("cuMemcpy2DAsync_v2", ctypes.byref(asked), self._stream)
+
+    def clear_rows(self, rows: Rows) -> None:
+        """See Driver."""
+        place, pitch = ctypes.c_uint64(rows.address), ctypes.c_size_t(rows.pitch)
+        sizes = ctypes.c_size_t(rows.width), ctypes.c_size_t(rows.height)
+        self._call("cuMemsetD2D8Async", place, pitch, ctypes.c_ubyte(0), *sizes, self._stream)
 
     def clear(self, address: int, nbytes: int) -> None:
         """See Driver."""

@@ -53,6 +53,20 @@ class Tensor:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """`height` pieces of `width` bytes, whose beginnings lie `pitch` bytes apart."""
+
+    address: int
+    width: int
+    pitch: int
+    height: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.width * self.height
+
+
 class Driver(Protocol):
     """One device with one stream. Calls are queued in order unless they say that they wait; failed: DeviceError."""
 
@@ -86,7 +100,13 @@ class Driver(Protocol):
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Queue a copy within the device."""
 
+    def copy_rows(self, target: Rows, source: Rows) -> None:
+        """Queue a copy within the device of as many bytes laid out otherwise: equal widths and heights."""
+
     def clear(self, address: int, nbytes: int) -> None:
+        """Queue filling with zeros."""
+
+    def clear_rows(self, rows: Rows) -> None:
         """Queue filling with zeros."""
 
     def synchronize(self) -> None:
@@ -174,8 +194,14 @@ class HostDriver:
     def copy(self, target: int, source: int, nbytes: int) -> None:
         self.view(target, nbytes)[:] = self.view(source, nbytes)
 
+    def copy_rows(self, target: Rows, source: Rows) -> None:
+        self._pieces(target)[:] = self._pieces(source)
+
     def clear(self, address: int, nbytes: int) -> None:
         self.view(address, nbytes)[:] = 0
+
+    def clear_rows(self, rows: Rows) -> None:
+        self._pieces(rows)[:] = 0
 
     def synchronize(self) -> None:
         pass
@@ -200,6 +226,11 @@ class HostDriver:
 
     def close(self) -> None:
         self._held.clear()
+
+    def _pieces(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """[height, width] bytes."""
+        whole = self.view(rows.address, rows.pitch * (rows.height - 1) + rows.width)
+        return np.lib.stride_tricks.as_strided(whole, (rows.height, rows.width), (rows.pitch, 1))
 
     def view(self, address: int, nbytes: int) -> npt.NDArray[np.uint8]:
         """Bytes at an address. DeviceError outside what is allocated."""

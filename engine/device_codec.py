@@ -20,7 +20,7 @@ import numpy.typing as npt
 from .codec import Codec
 from .codec_stream import DECODER, ENCODER
 from .device import DeviceError, Driver
-from .device_step import Block
+from .device_memory import Block
 from .encodec import Encodec
 from .ort_device import OrtMaker
 

@@ -7,15 +7,38 @@ the token back itself. What is planned is what steps made one by one would be.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from .decoder import PatternDecoder
-from .device_lane import DeviceLane
+from .device_lane import DeviceLane, Drawn
 from .device_step import DEPTH
 from .generator import ConditionSource, Sampling
 from .pattern import Pattern
 from .runtime import Floats, Ints
 from .schedule import Schedule, StepRows
+
+
+@dataclass(frozen=True, eq=False)
+class Queued:
+    """Steps of one decoder that are queued: the schedule as of what is known, and as far ahead as they go."""
+
+    schedule: Schedule
+    ahead: Schedule
+    until_frame: int
+    source: ConditionSource
+    sampling: Sampling
+    fetched: dict[int, Floats]
+    kept: list[int] = field(default_factory=list)  # slots that were kept before each
+
+    @property
+    def wanting(self) -> bool:
+        """Whether the frame is not reached yet."""
+        return self.ahead.frontier < self.until_frame
 
 
 class DeviceDecoder(PatternDecoder):
@@ -27,14 +50,23 @@ class DeviceDecoder(PatternDecoder):
         """As PatternDecoder's, a batch of steps at a time."""
         if self._known >= until_frame or (max_steps is not None and max_steps <= 0):
             return 0
-        schedule = self._schedule or self._start_schedule()
-        self._set(sampling)
+        lane, steps = self._device_lane, 0
         fetched: dict[int, Floats] = {}
-        steps = 0
         while self._known < until_frame and (max_steps is None or steps < max_steps):
             most = DEPTH if max_steps is None else min(DEPTH, max_steps - steps)
-            steps += self._batch(schedule, until_frame, most, source, sampling, fetched)
+            lane.collect()  # of a prefill, which draws nothing that matters
+            queued = self.open_batch(until_frame, source, sampling, fetched)
+            while queued.wanting and len(queued.kept) < most:
+                self.queue_step(queued, lane.own_inputs())
+                lane.send()
+            self.close_batch(queued, lane.collect())
+            steps += len(queued.kept)
         return steps
+
+    @property
+    def device_lane(self) -> DeviceLane:
+        """Its lane."""
+        return self._device_lane
 
     @property
     def _device_lane(self) -> DeviceLane:
@@ -42,54 +74,59 @@ class DeviceDecoder(PatternDecoder):
         assert isinstance(lane, DeviceLane)
         return lane
 
-    def _before(self, timestep: int) -> None:
-        """Called before the step of each row is queued, `timestep` being the newest one that it may draw for."""
+    @property
+    def _nothing(self) -> Ints:
+        """Tokens of a step that is queued, which are not known yet."""
+        return np.zeros(self._pattern.num_codebooks, np.int64)
 
-    def _batch(
-        self,
-        schedule: Schedule,
-        until_frame: int,
-        most: int,
-        source: ConditionSource,
-        sampling: Sampling,
-        fetched: dict[int, Floats],
-    ) -> int:
-        """Queue up to `most` steps, take what they drew; how many. Steps before one that is not finite stay."""
-        lane, cache, ahead = self._device_lane, self._cache, schedule.clone()
-        lane.collect()
-        nothing = np.zeros(self._pattern.num_codebooks, np.int64)
-        queued: list[tuple[StepRows, int]] = []  # and the slots that were kept before it
-        while len(queued) < most and ahead.frontier < until_frame:
-            rows = ahead.next_rows()
-            self._before(ahead.origin + ahead.step)
-            for codebook, timestep in enumerate(rows.target.tolist()):
-                if timestep >= 0:
-                    if sampling.temperature > 0.0:
-                        lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
-                    self._want_condition(timestep, source, fetched)
-            queued.append((rows, cache.count))
-            lane.submit(
-                self._with_pending(rows, ahead, schedule.step),
-                rows.level,
-                rows.timestep,
-                self._frames.conditions(rows.timestep),
-                slot=cache.count - int(rows.rewrite),
-                row_of_level=rows.row_of_level,
-            )
-            if rows.advance:
-                cache.keep([rows.kept_timestep])
-            ahead.accept(nothing)
-        for (_, kept), result in zip(queued, lane.collect(), strict=True):
-            if not np.isfinite(result.checksum[0]):  # tokens drawn from these would poison the cache
-                cache.truncate(kept)
+    def _before(self, ahead: Schedule, rows: StepRows) -> None:
+        """Called before a step of these rows is written."""
+
+    def open_batch(
+        self, until_frame: int, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]
+    ) -> Queued:
+        """Begin to queue steps towards a frame; `queue_step` writes each, `close_batch` takes what they drew."""
+        schedule = self._schedule or self._start_schedule()
+        self._set(sampling)
+        return Queued(schedule, schedule.clone(), until_frame, source, sampling, fetched)
+
+    def queue_step(self, queued: Queued, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write the next step. What `source` raises leaves all as it was before this step."""
+        lane, cache, ahead, sampling = self._device_lane, self._cache, queued.ahead, queued.sampling
+        rows = ahead.next_rows()
+        self._before(ahead, rows)
+        for codebook, timestep in enumerate(rows.target.tolist()):
+            if timestep >= 0:
+                if sampling.temperature > 0.0:
+                    lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
+                self._want_condition(timestep, queued.source, queued.fetched)
+        lane.write(
+            inputs,
+            self._with_pending(rows, ahead, queued.schedule.step),
+            rows.level,
+            rows.timestep,
+            self._frames.conditions(rows.timestep),
+            slot=cache.count - int(rows.rewrite),
+            row_of_level=rows.row_of_level,
+        )
+        queued.kept.append(cache.count)
+        if rows.advance:
+            cache.keep([rows.kept_timestep])
+        ahead.accept(self._nothing)
+
+    def close_batch(self, queued: Queued, drawn: Sequence[Drawn]) -> None:
+        """Go on from what the steps drew. FloatingPointError at one that is not finite; those before it stay."""
+        lane, schedule = self._device_lane, queued.schedule
+        for kept, (tokens, checksum) in zip(queued.kept, drawn, strict=True):
+            if not np.isfinite(checksum):  # tokens drawn from these would poison the cache
+                self._cache.truncate(kept)
                 raise FloatingPointError(f"the decoder's logits are not finite at frame {self._known}")
-            lane.take(result)
+            lane.take(tokens, checksum)
             schedule.accept(lane.tokens)
             if schedule.frontier > self._known:
                 codes = schedule.codes(self._known, schedule.frontier)
                 self._put_codes(self._known, codes.astype(np.uint16))
                 self._known = schedule.frontier
-        return len(queued)
 
     def _with_pending(self, rows: StepRows, ahead: Schedule, first_queued: int) -> Ints:
         """The stack [R, K] of a step, pending entries in place of tokens that steps from `first_queued` on draw."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .device import DeviceError, ProgramMaker
-from .device_step import DEPTH, DeviceStep, Result, Saved
+from .device import DeviceError, Driver, ProgramMaker
+from .device_memory import Saved
+from .device_room import Room, Seat, open_room
+from .device_step import DEPTH, DeviceStep
 from .gpu_spec import GpuSpec
 from .manifest import Manifest
 from .ring_slots import RingSlots, RingState
@@ -24,8 +26,9 @@ from .runtime import StepShape
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-_IDLE = 2  # lanes kept for the next take: to allocate and capture costs more than to clear
+_IDLE = 2  # seats kept for the next take: to allocate and capture costs more than to clear
 _POSITION_BASE = 10000.0
+Drawn = tuple[npt.NDArray[Any], float]  # tokens [K] of a step, and the sum of its logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,52 +42,83 @@ class DeviceCacheState:
 class DeviceCache(RingSlots):
     """Bookkeeping of a take's slots, and snapshots of what lies in them."""
 
-    def __init__(self, spec: GpuSpec, step: DeviceStep) -> None:
+    def __init__(self, spec: GpuSpec, seat: Seat) -> None:
         super().__init__(spec.ring)
-        self._step = step
+        self._seat = seat
 
     def snapshot(self) -> Any:
         """See SlotCache.snapshot."""
-        return DeviceCacheState(super().snapshot(), self._step.save())
+        return DeviceCacheState(super().snapshot(), self._seat.room.memory.save(self._seat.number))
 
     def restore(self, state: Any) -> None:
         """Go on exactly from a snapshot of a cache of the same configuration."""
         super().restore(state.ring)
-        self._step.load(state.saved)
+        self._seat.room.memory.load(self._seat.number, state.saved)
 
 
 class DeviceRuntime:
-    """A bundle's graph on a device. Lanes that are no longer used are kept for the next. Decode thread."""
+    """A bundle's graphs on a device. Seats that are no longer used are kept for the next. Decode thread."""
 
-    def __init__(self, maker: ProgramMaker, spec: GpuSpec, manifest: Manifest, *, name: str = "device") -> None:
-        self.maker, self.spec, self.manifest, self.name = maker, spec, manifest, name
+    def __init__(
+        self,
+        maker: ProgramMaker,
+        spec: GpuSpec,
+        manifest: Manifest,
+        *,
+        name: str = "device",
+        several: Mapping[int, ProgramMaker] | None = None,
+    ) -> None:
+        """`maker` of the graph of one take; `several` of graphs of more, by how many, for takes to share steps."""
+        self.spec, self.manifest, self.name = spec, manifest, name
+        self._makers = {1: maker, **(several or {})}
         self.shape = StepShape.of(manifest)
-        self._idle: list[DeviceStep] = []
+        self.rooms: list[Room] = []
         self.failed = ""  # why the device is not to be used any more: most of its errors last
 
     def lane(self) -> DeviceLane:
         """Buffers and an empty cache for one stream. DeviceError if the device has no memory left."""
         return DeviceLane(self)
 
-    def take_step(self) -> DeviceStep:
-        """Memory and a bound program, all zeros."""
-        if not self._idle:
-            return DeviceStep(self.maker, self.spec)
-        step = self._idle.pop()
-        step.reset()
-        return step
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Takes of the graphs there are, 1 the first."""
+        return tuple(sorted(self._makers))
 
-    def give_step(self, step: DeviceStep) -> None:
-        """Take it back, to be used again or given up."""
-        if len(self._idle) < _IDLE:
-            self._idle.append(step)
-        else:
-            step.close()
+    @property
+    def driver(self) -> Driver:
+        """The device's."""
+        return self._makers[1].driver
+
+    def sit(self) -> Seat:
+        """A free seat, all zeros."""
+        for room in self.rooms:
+            number = room.free()
+            if number is not None:
+                return Seat(room, number)
+        self.rooms.append(open_room(self._makers, self.spec))
+        return Seat(self.rooms[-1], 0)
+
+    def rise(self, seat: Seat) -> None:
+        """Take a seat back, to be used again; its room's memory, if enough seats are free without."""
+        seat.leave()
+        empty = [room for room in self.rooms if not room.taken]
+        while len(empty) > max(1, _IDLE // max(self._makers)):
+            self._give_up(empty.pop())
+
+    def warm(self) -> None:
+        """Allocate a room and bind every graph over it, so that nothing is bound while takes play."""
+        if not self.rooms:
+            self.rooms.append(open_room(self._makers, self.spec))
+        self.rooms[0].warm()
 
     def close(self) -> None:
-        """Give the device's memory back; lanes in use keep theirs."""
-        while self._idle:
-            self._idle.pop().close()
+        """Give the device's memory back; rooms in use keep theirs."""
+        for room in [room for room in self.rooms if not room.taken]:
+            self._give_up(room)
+
+    def _give_up(self, room: Room) -> None:
+        self.rooms.remove(room)
+        room.close()
 
 
 class DeviceLane:
@@ -97,9 +131,9 @@ class DeviceLane:
     def __init__(self, runtime: DeviceRuntime) -> None:
         spec = self.spec = runtime.spec
         self._runtime = runtime
-        self._step = runtime.take_step()
-        self._finalizer = weakref.finalize(self, runtime.give_step, self._step)
-        self.cache = DeviceCache(spec, self._step)
+        self.seat = runtime.sit()
+        self._finalizer = weakref.finalize(self, runtime.rise, self.seat)
+        self.cache = DeviceCache(spec, self.seat)
         self.max_rows = spec.rows
         self.full_logits = False
         books, size = spec.num_codebooks, spec.codebook_size
@@ -123,52 +157,83 @@ class DeviceLane:
             self.collect()  # of a prefill, which draws nothing that matters
         self.submit(stack, level, timestep, cond, slot=slot, row_of_level=row_of_level)
         if row_of_level is not None:
-            self.take(self.collect()[-1])
+            self.take(*self.collect()[-1])
             if self.full_logits:
                 self.logits = self._step.logits()[0]
+
+    @property
+    def runtime(self) -> DeviceRuntime:
+        """What it is a lane of."""
+        return self._runtime
+
+    @property
+    def _step(self) -> DeviceStep:
+        return self.seat.step
 
     def submit(
         self, stack: Ints, level: Ints, timestep: Ints, cond: Floats, *, slot: int, row_of_level: Ints | None = None
     ) -> None:
-        """Queue the rows; a stack entry below zero is `pending`. A prefill makes room for itself.
+        """Queue the rows, alone; a stack entry below zero is `pending`. A prefill makes room for itself.
 
         DeviceError if the queue is full, or the device fails.
         """
+        if row_of_level is None and self._step.queued >= DEPTH:
+            self.collect()
+        inputs = self._step.at(0)
+        self.write(inputs, stack, level, timestep, cond, slot=slot, row_of_level=row_of_level)
+        self.send()
+
+    def write(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        stack: Ints,
+        level: Ints,
+        timestep: Ints,
+        cond: Floats,
+        *,
+        slot: int,
+        row_of_level: Ints | None = None,
+    ) -> None:
+        """All inputs of a step of these rows (DeviceStep.at)."""
         count = len(level)
         if not 1 <= count <= self.spec.rows:
             raise ValueError(f"{count} rows in a call, allowed: 1..{self.spec.rows}")
-        if row_of_level is None and self._step.queued >= DEPTH:
-            self.collect()
-        whole = self._step.inputs
-        inputs = {name: array[0] for name, array in whole.items() if array.ndim > 1}
-        whole["write_slots"][0] = self.cache.place(slot)
+        inputs["write_slots"][0] = self.cache.place(slot)
         self.cache.mask(slot, inputs["mask"])
         self._fill(inputs, count, stack, level, timestep, cond)
         if "row_of_level" in inputs:
             inputs["row_of_level"][:] = 0 if row_of_level is None else row_of_level
         inputs["noise"][:] = self.noise
         for name in ("temperature", "guidance", "top_k"):
-            whole[name][:] = getattr(self, name)
-        with self._noting():
+            inputs[name][:] = getattr(self, name)
+
+    def own_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of the next step alone, for `write`; `send` queues it."""
+        return self._step.at(0)
+
+    def send(self) -> None:
+        """Queue what was written. DeviceError if the queue is full, or the device fails."""
+        with self.noting():
             self._step.submit()
 
-    def collect(self) -> list[Result]:
-        """Wait for every queued step; what they drew, in order."""
-        with self._noting():
-            return self._step.collect()
+    def collect(self) -> list[Drawn]:
+        """Wait for every step queued alone; what they drew, in order."""
+        with self.noting():
+            return [(result.tokens[0], float(result.checksum[0])) for result in self._step.collect()]
 
     @contextlib.contextmanager
-    def _noting(self) -> Iterator[None]:
+    def noting(self) -> Iterator[None]:
+        """The device's errors last: no other take is begun on it."""
         try:
             yield
         except DeviceError as error:
             self._runtime.failed = str(error)
             raise
 
-    def take(self, result: Result) -> None:
+    def take(self, tokens: npt.NDArray[Any], checksum: float) -> None:
         """Show a step's result in `tokens` and `logits`."""
-        self.tokens[:] = result.tokens[0]
-        self.logits = result.checksum
+        self.tokens[:] = tokens
+        self.logits = np.full(1, checksum, np.float32)
 
     def pending(self, age: Ints, codebook: Ints) -> Ints:
         """Stack entries for what the steps `age` calls before drew for codebooks. ValueError if one is lost."""
@@ -177,12 +242,12 @@ class DeviceLane:
         return -1 - ((self.spec.history - age) * self.spec.num_codebooks + codebook)
 
     def tell(self, prompt: dict[str, npt.NDArray[Any]]) -> None:
-        """Attend to a prompt from the next call on; see DeviceStep.tell."""
-        self._step.tell(prompt)
+        """Attend to a prompt from the next call on; see SeatMemory.tell."""
+        self.seat.room.memory.tell(self.seat.number, prompt)
 
     def _fill(
         self,
-        inputs: dict[str, npt.NDArray[Any]],
+        inputs: Mapping[str, npt.NDArray[Any]],
         count: int,
         stack: Ints,
         level: Ints,

@@ -6,7 +6,7 @@ once; while one fades into another, a step changes the mask alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,8 @@ from .gpu_spec import GpuSpec
 from .musicgen import MusicgenDecoder, PromptBox
 from .pattern import Pattern
 from .prompted import MASK, Prompt
-from .runtime import Floats
+from .runtime import Floats, Ints
+from .schedule import Schedule, StepRows
 
 _MASKED = np.float32(-3e4)  # what halves can hold, and e to the power of it is 0
 
@@ -29,6 +30,7 @@ class DevicePromptedLane(DeviceLane):
     def __init__(self, runtime: DeviceRuntime) -> None:
         super().__init__(runtime)
         self._told: tuple[Prompt, ...] = ()
+        self._mask = np.zeros(self.spec.prompt_tokens, np.float32)
 
     def attend(self, shares: Sequence[tuple[Prompt, float]]) -> None:
         """As PromptedLane's. Prompts that do not fit in side by side do not fade: the greatest share counts alone.
@@ -42,19 +44,28 @@ class DevicePromptedLane(DeviceLane):
         if len(shares) == 1 and prompts == self._told:
             return
         masks = [prompt.values[MASK] + np.float32(np.log(share)) for prompt, share in shares]
-        told = {MASK: padded_mask(np.concatenate(masks), self.spec)}
+        mask = padded_mask(np.concatenate(masks), self.spec)
         if prompts != self._told:
-            told |= padded(prompts[0] if len(prompts) == 1 else Prompt.side_by_side(prompts), self.spec)
-        self.tell(told)
-        self._told = prompts
+            self.tell(padded(prompts[0] if len(prompts) == 1 else Prompt.side_by_side(prompts), self.spec))
+        self._mask, self._told = mask, prompts
+
+    def _fill(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        count: int,
+        stack: Ints,
+        level: Ints,
+        timestep: Ints,
+        cond: Floats,
+    ) -> None:
+        super()._fill(inputs, count, stack, level, timestep, cond)
+        inputs[MASK][:] = self._mask
 
 
 def padded(prompt: Prompt, spec: GpuSpec) -> dict[str, npt.NDArray[Any]]:
     """A prompt's keys and values as the graph takes them, [1, heads, P, hd]. ValueError if it is too long."""
     found = {}
     for name, (dtype, shape) in spec.prompt(1).items():
-        if name == MASK:
-            continue
         values = prompt.values[name]
         rows = values.transpose(0, 2, 1) if name.startswith("cross_key") else values
         if rows.shape[1] > shape[2]:
@@ -65,11 +76,11 @@ def padded(prompt: Prompt, spec: GpuSpec) -> dict[str, npt.NDArray[Any]]:
 
 
 def padded_mask(mask: Floats, spec: GpuSpec) -> Floats:
-    """float32 [1, P]: what is added to the scores. ValueError if it is too long."""
+    """float32 [P]: what is added to the scores. ValueError if it is too long."""
     if len(mask) > spec.prompt_tokens:
         raise ValueError(f"a prompt of {len(mask)} tokens, allowed on this device: {spec.prompt_tokens}")
-    found = np.full((1, spec.prompt_tokens), _MASKED, np.float32)
-    found[0, : len(mask)] = np.maximum(mask, _MASKED)
+    found = np.full(spec.prompt_tokens, _MASKED, np.float32)
+    found[: len(mask)] = np.maximum(mask, _MASKED)
     return found
 
 
@@ -93,8 +104,8 @@ class DeviceMusicgenDecoder(DeviceDecoder, MusicgenDecoder):
         other.restore(self.snapshot())
         return other
 
-    def _before(self, timestep: int) -> None:
-        self._prompted_lane.attend(self.track.shares(timestep + self.origin))
+    def _before(self, ahead: Schedule, rows: StepRows) -> None:
+        self._prompted_lane.attend(self.track.shares(ahead.origin + ahead.step + self.origin))
 
     @property
     def _prompted_lane(self) -> Any:

@@ -16,7 +16,7 @@ from .manifest import Manifest, ManifestError, encode_manifest
 from .ring_slots import RingConfig
 
 SPEC_FILE = "gpu.json"
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 ATTIC_SLOTS = 256  # kept beyond the window for a rollback, as engine/cache.py does
 _CAPACITY_STEP = 8  # what kernels in halves like
 BRANCHES = 2
@@ -79,8 +79,7 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return {}
         shape = (takes, self.heads, self.prompt_tokens, self.head_dim)
         names = [f"cross_{part}_{layer}" for layer in range(self.layers) for part in ("key", "value")]
-        found: Described = dict.fromkeys(names, (TYPES[self.precision], shape))
-        return found | {"cross_mask": (np.dtype(np.float32), (takes, self.prompt_tokens))}
+        return dict.fromkeys(names, (TYPES[self.precision], shape))
 
     def step(self, takes: int) -> Described:
         """Inputs that every step brings."""
@@ -96,7 +95,7 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "top_k": (i32, (t,)),
         }
         if self.prompted:
-            return found | {"position": (f32, (t, r, self.dim))}
+            return found | {"position": (f32, (t, r, self.dim)), "cross_mask": (f32, (t, self.prompt_tokens))}
         turned = (f32, (t, r, self.head_dim // 2))
         return found | {
             "level": (i32, (t, r)),

@@ -34,8 +34,8 @@ class RingConfig:
 
     @property
     def period(self) -> int:
-        """Slots of the ring."""
-        return self.capacity - self.rows + 1
+        """Slots of the ring. So many rows fit in after it: a seat whose take does not step writes there."""
+        return self.capacity - self.rows
 
     # What a frame store is sized by beside `capacity`; here the ring holds it all.
     attic_blocks = 0

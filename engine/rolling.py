@@ -9,18 +9,23 @@ next but one begins, so a rollback reaches at least `horizon` - 2 `keep` frames 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
+from .beside import Beside, Hearing
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
 from .musicgen import PromptedDecoder
 from .prompt_track import PromptTrack
 from .prompted import Prompt
-from .runtime import PREFILL_ROWS, Floats, StepLane
+from .runtime import Floats, StepLane
+
+HEARD_ROWS = 8  # of a call that hears ahead of need; more are no quicker by the row, and hold steps up longer
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +42,23 @@ class RollingState:
 class RollingDecoder:
     """A Generator over decoders that take no conditions. Not thread-safe; decode thread."""
 
-    def __init__(self, make: Callable[[], PromptedDecoder], *, horizon: int, keep: int, num_codebooks: int) -> None:
-        """`make` gives an empty decoder, whose window holds `horizon` frames. ValueError if keep is none or all."""
+    def __init__(
+        self,
+        make: Callable[[], PromptedDecoder],
+        *,
+        horizon: int,
+        keep: int,
+        num_codebooks: int,
+        beside: Beside | None = None,
+    ) -> None:
+        """`make` gives an empty decoder, whose window holds `horizon` frames. ValueError if keep is none or all.
+
+        `beside`: other threads, on which the next segment is heard, and steps run while a codec decodes.
+        """
         if not 0 < keep < horizon:
             raise ValueError(f"keep {keep} is outside 1..{horizon - 1}")
         self._make = make
+        self._beside = beside
         self._horizon = horizon
         self._keep = keep
         self._stride = horizon - keep
@@ -50,6 +67,7 @@ class RollingDecoder:
         self._known = 0
         self._end: int | None = None
         self._segments: dict[int, PromptedDecoder] = {0: make()}
+        self._hearing: tuple[int, Hearing] | None = None  # first frame of the segment that is heard ahead
         self._track = self._segments[0].track
 
     @property
@@ -72,6 +90,7 @@ class RollingDecoder:
 
     def tell(self, prompt: Prompt, fade_steps: int = 0) -> None:
         """Follow a prompt from the next step on, as PromptedDecoder's; segments to come follow it too."""
+        self._settle()
         base = self._base(self._known)
         self._track = self._track.told(base + self._segments[base].next_row, prompt, fade_steps)
         for decoder in self._segments.values():
@@ -100,12 +119,43 @@ class RollingDecoder:
         """Run steps until `frontier >= until_frame` or `max_steps` were run; returns the steps run."""
         steps = 0
         while self._known < until_frame and (max_steps is None or steps < max_steps):
-            base = self._base(self._known)
-            target = min(until_frame, base + self._horizon) - base
+            decoder, target = self.stepping(until_frame)
             left = None if max_steps is None else max_steps - steps
-            steps += self._segments[base].plan(target, source, sampling, max_steps=left)
-            self._advance(base)
+            steps += decoder.plan(target, source, sampling, max_steps=left)
+            self.stepped()
         return steps
+
+    def plan_beside(
+        self, job: Callable[[], Found], until_frame: int, source: ConditionSource, sampling: Sampling
+    ) -> Found:
+        """Run a job that does not touch this; meanwhile, on another thread if there is one, steps as of `plan`.
+
+        How many hangs on how long the job takes: one at the least unless the frontier is there already.
+        """
+        if self._beside is None:
+            return job()
+        done = threading.Event()
+
+        def steps() -> None:
+            while self._known < until_frame and not done.is_set():
+                self.plan(until_frame, source, sampling, max_steps=1)
+
+        running = self._beside.submit(steps)
+        try:
+            return job()
+        finally:
+            done.set()
+            if not running.cancel():
+                running.result()
+
+    def stepping(self, until_frame: int) -> tuple[PromptedDecoder, int]:
+        """The decoder that makes the frame at the frontier, and how far, of its own frames, it is to go."""
+        base = self._base(self._known)
+        return self._segments[base], min(until_frame, base + self._horizon) - base
+
+    def stepped(self) -> None:
+        """That decoder has gone on."""
+        self._advance(self._base(self._known))
 
     def open_step(self, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]) -> StepLane:
         """As PatternDecoder's."""
@@ -128,6 +178,7 @@ class RollingDecoder:
         """Forget every timestep at or after `to_frame`. ValueError past the frontier or further back than kept."""
         if not 0 <= to_frame <= self._known:
             raise ValueError(f"rollback to frame {to_frame} is outside 0..{self._known}")
+        self._settle()
         base = self._base(to_frame)
         if base not in self._segments:
             raise ValueError(f"rollback to frame {to_frame} is further back than the kept window")
@@ -137,25 +188,28 @@ class RollingDecoder:
         for start in [start for start in self._segments if start > base]:
             if start == later and to_frame > later:
                 # Back to a whole group, so that it is filled by the groups it would have been filled by.
-                whole = (to_frame - later) // PREFILL_ROWS * PREFILL_ROWS
+                whole = (to_frame - later) // HEARD_ROWS * HEARD_ROWS
                 self._segments[start].rollback(min(self._segments[start].frontier, whole))
             else:
                 del self._segments[start]
 
     def fork(self) -> Self:
         """An independent copy with the same state; the weights are shared."""
-        other = type(self)(self._make, horizon=self._horizon, keep=self._keep, num_codebooks=self._books)
+        sizes = {"horizon": self._horizon, "keep": self._keep, "num_codebooks": self._books}
+        other = type(self)(self._make, **sizes, beside=self._beside)
         other.restore(self.snapshot())
         return other
 
     def reset(self) -> None:
         """Forget everything but what was told last; timestep 0 is next."""
+        self._settle()
         self._known, self._end = 0, None
         self._track = PromptTrack(self._track.last)
         self._segments = {0: self._begun(0)}
 
     def snapshot(self) -> object:
         """The whole state; `restore` of it continues to the bit."""
+        self._settle()
         segments = tuple((base, decoder.snapshot()) for base, decoder in self._segments.items())
         return RollingState(self._known, self._end, segments, self._frames.copy(), self._track)
 
@@ -163,6 +217,7 @@ class RollingDecoder:
         """Back to a snapshot of a decoder of the same model. TypeError on anything else."""
         if not isinstance(state, RollingState):
             raise TypeError(f"state is a {type(state).__name__}, allowed: a RollingDecoder's snapshot")
+        self._settle()
         self._known, self._end, self._frames = state.known, state.end, state.frames.copy()
         self._track = state.track
         had, self._segments = self._segments, {}
@@ -194,9 +249,17 @@ class RollingDecoder:
         if later not in self._segments:
             self._segments = {base: decoder, later: self._begun(later)}  # older ones are out of reach now
         over = found == base + self._horizon
-        heard = self._segments[later]
-        while (have := later + heard.frontier) < found and (over or found - have >= PREFILL_ROWS):
-            group = self._frames.codes(have, min(found, have + PREFILL_ROWS))
-            heard.listen(group, np.zeros((len(group), 0), np.float32))
+        if self._hearing is None or self._hearing[0] != later:
+            self._hearing = later, Hearing(self._segments[later], self._beside)
+        heard = self._hearing[1]
+        while (have := later + heard.frontier) < found and (over or found - have >= HEARD_ROWS):
+            heard.hear(self._frames.codes(have, min(found, have + HEARD_ROWS)))
         if over:
-            heard.end_at(None if self._end is None else self._end - later)
+            self._settle()
+            self._segments[later].end_at(None if self._end is None else self._end - later)
+
+    def _settle(self) -> None:
+        """Wait until all that the next segment was given is heard. Raises what listening raised."""
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            hearing[1].settle()

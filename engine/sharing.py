@@ -18,6 +18,18 @@ from .generator import ConditionSource, Sampling
 from .runtime import StepLane
 
 
+class Stepper(Protocol):
+    """Steps takes together. Decode thread."""
+
+    def may(self, generator: object) -> bool:
+        """Whether this take's steps can be made here."""
+        ...
+
+    def plan(self, parts: Sequence[Part], max_steps: int) -> list[int]:
+        """As `plan_together`."""
+        ...
+
+
 class Stepping(Protocol):
     """A generator whose steps can be computed among others'. Decode thread."""
 
@@ -43,6 +55,21 @@ class Part:
     until_frame: int
     source: ConditionSource
     sampling: Sampling
+
+
+@dataclass(frozen=True)
+class LaneStepper:
+    """A Stepper over lanes of the CPU's."""
+
+    stepper: BatchStepper
+
+    def may(self, generator: object) -> bool:
+        """See Stepper: all can."""
+        return True
+
+    def plan(self, parts: Sequence[Part], max_steps: int) -> list[int]:
+        """See Stepper."""
+        return plan_together(self.stepper, parts, max_steps)
 
 
 def plan_together(stepper: BatchStepper, parts: Sequence[Part], max_steps: int) -> list[int]:

@@ -27,9 +27,11 @@ def build_gpu_decoder(weights: Weights, options: GpuExport, *, heads: int, windo
     Inputs: stack int32 [T, R, K] (a token, or -1 - place in history), level int32 [T, R], cos and sin float32
     [T, R, hd/2], cond float32 [T, R, C], row_of_level int32 [T, K], write_slots int64 [T] (of the first row), mask
     bool [T, R, S] (what each row sees, itself included), noise float32 [T, K, V], temperature and guidance float32
-    [T], top_k int32 [T], history int32 [T, H K] (the newest step last), key_L and value_L [2 T, heads, S, hd]
-    (with conditions first). Outputs: tokens int32 [T, K], checksum float32 [T] (sum of the logits: not finite if
-    any is not), logits float32 [T, K, V] (guided), history.out, key_L.out and value_L.out (at the inputs' address).
+    [T], top_k int32 [T], history int32 [T, H K] (the newest step last), key_L and value_L [2 T, heads, S, hd] (a
+    take's two branches side by side, with conditions first: what belongs to one take is in one piece, and a graph
+    of fewer takes runs on the memory of some of them). Outputs: tokens int32 [T, K], checksum float32 [T] (sum of
+    the logits: not finite if any is not), logits float32 [T, K, V] (guided), history.out, key_L.out and value_L.out
+    (at the inputs' address).
     """
     shape = DecoderShape.of(weights)
     if shape.dim % heads or (shape.dim // heads) % 8:
@@ -84,10 +86,10 @@ def visible(ops: GpuOps) -> str:
     return ops.seen(ops.reshape(ops.both("mask"), BRANCHES * o.takes, 1, o.rows, o.capacity))
 
 
-def guided(ops: GpuOps, branches: str) -> str:
+def guided(ops: GpuOps, branches: str, num_codebooks: int, codebook_size: int) -> str:
     """Logits float32 [T, K, V] of logits [2 T, K, V]: without conditions, and `guidance` times what they add."""
     b, takes = ops.b, ops.options.takes
-    told, untold = ops.split(ops.float32(branches), [takes, takes], 0)
+    told, untold = ops.branches(ops.float32(branches), num_codebooks, codebook_size)
     scale = ops.reshape("guidance", takes, 1, 1)
     return b.node("Add", [untold, b.node("Mul", [b.node("Sub", [told, untold]), scale])], out="logits")
 
@@ -150,13 +152,13 @@ class _StackedWriter:
         return self.ops.norm(residual, delta, name, self.weights[name], None, RMS_EPSILON)
 
     def _embed(self) -> str:
-        """Rows of all takes, [2 T, R, d]: those with conditions first."""
+        """Rows of all takes, [2 T, R, d]: of each take those with conditions first."""
         ops, b = self.ops, self.ops.b
         summed = embedded(ops, self.weights["tok_emb"], fed_back(ops, self.shape.num_codebooks))
         levels = b.node("Gather", [ops.weight("level_emb", self.weights["level_emb"]), "level"], axis=0)
         plain = b.node("Add", [summed, levels])
         told = b.node("Add", [plain, self._linear(ops.working("cond"), "cond.weight")])
-        return b.node("Concat", [told, plain], axis=0)
+        return ops.interleaved(told, plain, ops.options.rows, self.shape.dim)
 
     def _attention(self, x: str, layer: int, mask: str) -> str:
         ops, dim = self.ops, self.shape.dim
@@ -179,4 +181,4 @@ class _StackedWriter:
         rows = b.node("Gather", [flat, b.node("Add", [ops.both("row_of_level"), first])], axis=0)  # [2 T, K, d]
         per_book = b.node("Transpose", [rows], perm=[1, 0, 2])
         logits = b.node("MatMul", [per_book, ops.weight("heads", self.weights["heads"])])
-        return guided(ops, b.node("Transpose", [logits], perm=[1, 0, 2]))
+        return guided(ops, b.node("Transpose", [logits], perm=[1, 0, 2]), s.num_codebooks, s.codebook_size)

@@ -51,8 +51,8 @@ class _Writer:
             normed, residual = self._norm(residual, delta, f"{prefix}self_attn_layer_norm")
             delta = self._linear(self._self_attention(normed, layer, mask), f"{prefix}self_attn.out_proj.weight")
             normed, residual = self._norm(residual, delta, f"{prefix}encoder_attn_layer_norm")
-            told = ops.split(normed, [o.takes, o.takes], 0)[0]
-            delta = ops.b.node("Concat", [self._cross_attention(told, layer, seen), silent], axis=0)
+            told = ops.branches(normed, o.rows, s.dim)[0]
+            delta = ops.interleaved(self._cross_attention(told, layer, seen), silent, o.rows, s.dim)
             normed, residual = self._norm(residual, delta, f"{prefix}final_layer_norm")
             hidden = self._linear(normed, f"{prefix}fc1.weight")
             active = ops.b.node("Gelu" if s.activation == "gelu" else "Relu", [hidden])
@@ -111,4 +111,4 @@ class _Writer:
         logits = ops.reshape(
             ops.linear(flat, "lm_heads", heads), BRANCHES * o.takes, s.num_codebooks, s.codebook_size
         )
-        return guided(ops, logits)
+        return guided(ops, logits, s.num_codebooks, s.codebook_size)

@@ -95,8 +95,27 @@ class GpuOps:
         return self.b.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=axis)
 
     def both(self, x: str) -> str:
-        """An input per take, for the takes of both branches."""
-        return self.b.node("Concat", [x] * BRANCHES, axis=0)
+        """An input per take, for both branches of each: a take's two lie side by side."""
+        if self.options.takes == 1:
+            return self.b.node("Concat", [x] * BRANCHES, axis=0)
+        each = np.repeat(np.arange(self.options.takes, dtype=np.int64), BRANCHES)
+        return self.b.node("Gather", [x, self.b.constant("take_of_branch", each)], axis=0)
+
+    def interleaved(self, told: str, untold: str, *tail: int) -> str:
+        """Branches [T, *tail] with and without conditions -> [2 T, *tail]."""
+        takes = self.options.takes
+        if takes == 1:
+            return self.b.node("Concat", [told, untold], axis=0)
+        apart = [self.reshape(x, takes, 1, *tail) for x in (told, untold)]
+        return self.reshape(self.b.node("Concat", apart, axis=1), BRANCHES * takes, *tail)
+
+    def branches(self, x: str, *tail: int) -> list[str]:
+        """The inverse of `interleaved`: [2 T, *tail] -> each branch [T, *tail]."""
+        takes = self.options.takes
+        if takes == 1:
+            return self.split(x, [1, 1], 0)
+        parts = self.split(self.reshape(x, takes, BRANCHES, *tail), [1, 1], 1)
+        return [self.reshape(part, takes, *tail) for part in parts]
 
     def norm(
         self, residual: str, delta: str, name: str, gamma: Array, beta: Array | None, epsilon: float
@@ -150,7 +169,7 @@ class GpuOps:
         if self.fused:
             tables = [self.reshape(self.working(name), o.takes * o.rows, half) for name in ("cos", "sin")]
             each = np.arange(o.takes * o.rows, dtype=np.int64).reshape(o.takes, o.rows)
-            places = b.constant("row_places", np.concatenate([each] * BRANCHES))
+            places = b.constant("row_places", np.repeat(each, BRANCHES, axis=0))
             turned = b.node("RotaryEmbedding", [x, places, *tables], domain=MICROSOFT)
             query, key = self.split(turned, [dim, dim], 2)
             return [self.query(query), self.per_head(key)]

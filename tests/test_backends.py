@@ -226,7 +226,7 @@ def test_graphs_that_changed_or_belong_to_another_bundle_are_refused(bundle: Pat
     text = listed.read_text()
     for wrong, message in (
         (text.replace(spec.manifest_sha256, "0" * 64), "was made from another state of tiny"),
-        (text.replace('"version": 1', '"version": 9'), "has version 9, allowed: 1"),
+        (text.replace('"version": 2', '"version": 1'), "has version 1, allowed: 2"),
         (text[:-5], "is not understood"),
     ):
         listed.write_text(wrong)

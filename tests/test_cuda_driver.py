@@ -11,7 +11,7 @@ import pytest
 
 from attacca.engine import cuda_driver
 from attacca.engine.cuda_driver import CudaDriver, spoken
-from attacca.engine.device import DeviceError, NotAvailable, OutOfMemory
+from attacca.engine.device import DeviceError, HostDriver, NotAvailable, OutOfMemory, Rows
 
 
 class Library:
@@ -97,6 +97,25 @@ class Library:
     def on_cuMemcpyDtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> None:
         ctypes.memmove(target.value, source.value, size.value)
 
+    def on_cuMemcpy2DAsync_v2(self, asked: Any, stream: Any) -> None:
+        """As the driver reads CUDA_MEMCPY2D: 64-bit words but for the kinds of memory."""
+        words = np.frombuffer(bytes(asked._obj), np.uint64)
+        assert len(words) == 16
+        (skipped, row, kind, _, source, _, pitch), width, height = (
+            words[:7].tolist(),
+            int(words[14]),
+            int(words[15]),
+        )
+        assert (skipped, row, kind & 0xFFFFFFFF) == (0, 0, 2)
+        _, _, kind, _, target, _, other = words[7:14].tolist()
+        assert kind & 0xFFFFFFFF == 2
+        for line in range(height):
+            ctypes.memmove(target + line * other, source + line * pitch, width)
+
+    def on_cuMemsetD2D8Async(self, address: Any, pitch: Any, value: Any, width: Any, height: Any, _: Any) -> None:
+        for line in range(height.value):
+            ctypes.memset(address.value + line * pitch.value, value.value, width.value)
+
     def on_cuStreamEndCapture(self, stream: Any, out: Any) -> None:
         self._handle(out)
 
@@ -128,6 +147,27 @@ def test_bytes_go_there_and_back_and_new_memory_is_zeros() -> None:
     driver.free(first)
     driver.free(second)
     assert library.memory == {}
+
+
+@pytest.mark.parametrize("make", [lambda: CudaDriver(Library()), HostDriver])
+def test_pieces_at_a_pitch_are_copied_and_cleared(make: Any) -> None:
+    driver = make()
+    whole, part = driver.allocate(96), driver.allocate(24)
+    sent, back, few = np.arange(96, dtype=np.uint8), np.zeros(96, np.uint8), np.zeros(24, np.uint8)
+    driver.upload(whole, sent)
+    pieces = Rows(address=whole + 8, width=8, pitch=32, height=3)
+    packed = Rows(address=part, width=8, pitch=8, height=3)
+    assert pieces.nbytes == packed.nbytes == 24
+    driver.copy_rows(packed, pieces)
+    driver.download(few, part)
+    np.testing.assert_array_equal(few.reshape(3, 8), sent.reshape(3, 32)[:, 8:16])
+    driver.clear_rows(pieces)
+    driver.download(back, whole)
+    sent.reshape(3, 32)[:, 8:16] = 0
+    np.testing.assert_array_equal(back, sent)
+    driver.copy_rows(pieces, packed)
+    driver.download(back, whole)
+    np.testing.assert_array_equal(back, np.arange(96, dtype=np.uint8))
 
 
 def test_staging_is_page_locked_and_given_back() -> None:

@@ -221,21 +221,22 @@ def test_takes_in_one_step_are_what_each_is_alone() -> None:
     found = []
     for step, groups in ((alone, [[0], [1], [2]]), (together, [[0, 1, 2]])):
         for group in groups:
-            step.reset()
+            for take in range(step.takes):
+                step.memory.clear(take)
             for turn in range(6):  # each from its own length on, one slot kept a step
                 for place, take in enumerate(group):
                     stack, ring = rows_at(spec, take, lengths[take] + turn)
-                    inputs = step.inputs
-                    inputs["stack"][place] = stack
-                    inputs["write_slots"][place] = ring.place(ring.count)
-                    ring.mask(ring.count, inputs["mask"][place])
+                    inputs = step.at(place)
+                    inputs["stack"][:] = stack
+                    inputs["write_slots"][:] = ring.place(ring.count)
+                    ring.mask(ring.count, inputs["mask"])
                     drawn = np.random.default_rng([take, turn, 1])
                     for name in ("cos", "sin", "cond", "noise"):
-                        inputs[name][place] = drawn.standard_normal(inputs[name][place].shape)
-                    inputs["level"][place] = np.arange(5)[::-1]
-                    inputs["row_of_level"][place] = np.arange(4) + 1
-                    inputs["temperature"][place], inputs["guidance"][place] = 0.5 + take, 1.0 + take
-                    inputs["top_k"][place] = 3 + 5 * take
+                        inputs[name][:] = drawn.standard_normal(inputs[name].shape)
+                    inputs["level"][:] = np.arange(5)[::-1]
+                    inputs["row_of_level"][:] = np.arange(4) + 1
+                    inputs["temperature"][:], inputs["guidance"][:] = 0.5 + take, 1.0 + take
+                    inputs["top_k"][:] = 3 + 5 * take
                 step.submit()
                 found.append((step.collect()[0].tokens.copy(), step.logits()))
     for take in range(3):

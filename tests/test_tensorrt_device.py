@@ -111,7 +111,7 @@ def test_snapshots_hold_memory_as_long_as_they_live() -> None:
     played(made)
     held = len(driver.sizes)
     state = made.snapshot()
-    assert len(driver.sizes) == held + 2
+    assert len(driver.sizes) == held + 1
     made.plan(FRAMES + 10, Source(), SAMPLING)
     ahead = made.read(0, FRAMES + 10)
     made.restore(state)
