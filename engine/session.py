@@ -7,7 +7,7 @@ that take, what goes wrong in listening restarts listening; neither goes further
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .events import (
     Controller,
@@ -21,30 +21,20 @@ from .events import (
     TakeRequest,
     Worked,
 )
-from .generator import Generator, Sampling
-from .heard_bars import HeardBars
-from .hold import hold_of
+from .forking import Forker
+from .generator import Sampling
 from .listener import Listener
 from .lookahead import LookAhead
 from .prompt_track import Told
 from .prompted import Prompt
 from .stream import Costs, StreamConfig
 from .take import Take
-from .timeline import Timeline
+from .waiting import WaitingTakes
 
 _LISTEN_SLACK_S = 0.3  # audio should be heard this long after it came
 _LATE_SLACK_S = 0.15  # what is late counts like what is due so soon: below what a healthy take keeps
 _GROUPS_BESIDE_A_TAKE = 2  # of frames heard at once: a fifth less work, and the next trigger is far
 LISTENING = -1  # the job that is no take
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Waiting:
-    """A take that still listens: it forks once the audio sent before it is heard, an answer when it is time."""
-
-    request: TakeRequest
-    mark: int  # the listener's enqueued samples at the trigger
-    fork_position: int | None
 
 
 class Session:
@@ -70,16 +60,22 @@ class Session:
         self.takes: dict[int, Take] = {}
         self.head: int | None = None  # None until the host reported it
         self.errors = 0
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting = WaitingTakes(self.listener, answer_lead_samples=int(config.answer_lead_s * sample_rate))
+        self._forker = Forker(
+            model,
+            session=session,
+            sample_rate=sample_rate,
+            channels=channels,
+            controller=controller,
+            listener=self.listener,
+            look_ahead=self.look_ahead,
+            config=config,
+            costs=costs,
+            clock=clock,
+        )
         self._late_chunks = 0
         self._control_latency = 0
-        self._codec = model.codec
-        self._layout = model.conditioning
-        hold = hold_of(model)
-        self._hold_beat, self._hold_level = hold.beat, hold.level is not None
         self._sample_rate = sample_rate
-        self._channels = channels
-        self._controller = controller
         self._config = config
         self._costs = costs
         self._clock = clock
@@ -100,15 +96,14 @@ class Session:
 
     def start(self, request: TakeRequest) -> None:
         """Arm a take; it forks from what was heard once the audio sent so far is."""
-        self._wait(request, self.listener.enqueued_samples)
+        self._waiting.put(request)
 
     def release(self, take: int, end_position: int) -> list[Event]:
         """End a take just before a position."""
-        waiting = self._waiting.get(take)
-        if waiting is not None:
-            if end_position <= waiting.request.start_position:
+        if take in self._waiting:
+            if end_position <= self._waiting[take].start_position:
                 return self.cancel(take, "end")
-            self._waiting[take] = replace(waiting, request=replace(waiting.request, end_position=end_position))
+            self._waiting.change(take, lambda request: replace(request, end_position=end_position))
         elif take in self.takes:
             self.takes[take].release(end_position)
         return []
@@ -125,8 +120,8 @@ class Session:
         """Controls changed; see Take.replan."""
         events: list[Event] = []
         if epoch is not None:
-            for number, waiting in self._waiting.items():
-                self._waiting[number] = replace(waiting, request=replace(waiting.request, epoch=epoch))
+            for number in self._waiting:
+                self._waiting.change(number, lambda request: replace(request, epoch=epoch))
         for number, take in list(self.takes.items()):
             try:
                 take.replan(from_position, epoch, self._head(take.request), bent=bent)
@@ -140,9 +135,7 @@ class Session:
         """Change how a take (None: all) draws, from the committed frontier on. Raises what `change` raises."""
         events: list[Event] = []
         for number in [n for n in self._waiting if take in (None, n)]:
-            waiting = self._waiting[number]
-            request = replace(waiting.request, sampling=change(waiting.request.sampling))
-            self._waiting[number] = replace(waiting, request=request)
+            self._waiting.change(number, lambda request: replace(request, sampling=change(request.sampling)))
         for number in [n for n in self.takes if take in (None, n)]:
             found = self.takes[number]
             sampling = change(found.sampling)  # outside the try: refused values must not end the take
@@ -174,10 +167,8 @@ class Session:
 
     def rearm(self, take: int, start_position: int, end_position: int | None) -> bool:
         """Move the start of a take that does not sound yet; False if it does, or is not there."""
-        waiting = self._waiting.get(take)
-        if waiting is not None:
-            request = replace(waiting.request, start_position=start_position, end_position=end_position)
-            self._wait(request, waiting.mark)
+        if take in self._waiting:
+            self._waiting.move(take, start_position, end_position)
             return True
         if take not in self.takes:
             return False
@@ -199,10 +190,8 @@ class Session:
             if take.has_work(self._head(take.request))
         ]
         if self._waiting:
-            starts = min(
-                entry.request.start_position - self._head(entry.request) for entry in self._waiting.values()
-            )
-            if self.listener.pending_samples or any(self._may_fork(entry) for entry in self._waiting.values()):
+            starts = min(request.start_position - self._head(request) for request in self._waiting.requests)
+            if self.listener.pending_samples or self._waiting.ready(self._head):
                 jobs.append((min(_given_up(starts / self._sample_rate), self._listen_slack_s()), LISTENING))
         elif self.listener.has_frames(_GROUPS_BESIDE_A_TAKE if self.takes else 1):
             jobs.append((self._listen_slack_s(), LISTENING))
@@ -257,7 +246,7 @@ class Session:
         events: list[Event] = []
         began = self._clock()
         try:
-            frames, reason = self.listener.work(self._costs.listen_frames_per_slice(), self._stops())
+            frames, reason = self.listener.work(self._costs.listen_frames_per_slice(), self._waiting.stops())
         except Exception as error:
             self.errors += 1
             self.listener.restart()
@@ -266,102 +255,27 @@ class Session:
             self._costs.listened(self._clock() - began, frames)
         if reason is not None:
             events.append(self._restarted(reason))
-        for entry in [entry for entry in self._waiting.values() if self._may_fork(entry)]:
-            del self._waiting[entry.request.take]
+        for request in self._waiting.ready(self._head):
+            self._waiting.drop(request.take)
             try:
-                self.takes[entry.request.take] = self._fork(entry.request)
+                self.takes[request.take] = self._forker.fork(request, self._now(request))
             except Exception as error:
-                events += self._failed(entry.request.take, error)
+                events += self._failed(request.take, error)
         return events
-
-    def _stops(self) -> list[int]:
-        """Where listening must not run past before a take has forked, in done samples."""
-        end, done = self.listener.end_position, self.listener.done_samples
-        stops = []
-        for entry in self._waiting.values():
-            stops.append(entry.mark)
-            if entry.fork_position is not None and end is not None:
-                stops.append(done + entry.fork_position - end)
-        return stops
 
     def _restarted(self, reason: str) -> ListeningRestarted:
         return ListeningRestarted(session=self.session, position=self.listener.end_position, reason=reason)
-
-    def _wait(self, request: TakeRequest, mark: int) -> None:
-        fork = None
-        if request.mode is TakeMode.ANSWER:
-            fork = request.start_position - int(self._config.answer_lead_s * self._sample_rate)
-        self._waiting[request.take] = _Waiting(request=request, mark=mark, fork_position=fork)
-
-    def _may_fork(self, entry: _Waiting) -> bool:
-        listener = self.listener
-        if listener.done_samples < entry.mark:
-            return False
-        if entry.fork_position is None:
-            return True
-        heard = listener.end_position
-        if heard is not None and heard >= entry.fork_position:
-            return True
-        return listener.pending_samples == 0 and self._head(entry.request) >= entry.fork_position
-
-    def _fork(self, request: TakeRequest) -> Take:
-        timeline, generator = self._context(request)
-        return Take(
-            session=self.session,
-            request=request,
-            generator=generator,
-            codec=self._codec,
-            timeline=timeline,
-            controller=self._controller,
-            layout=self._layout,
-            look_ahead=self.look_ahead,
-            config=self._config,
-            costs=self._costs,
-            channels=self._channels,
-            clock=self._clock,
-            leveller=self.listener.leveller(generator.frontier),
-            heard=self._heard_bars(timeline, generator),
-        )
-
-    def _heard_bars(self, timeline: Timeline, generator: Generator) -> HeardBars | None:
-        if self._hold_beat is None and not self._hold_level:
-            return None
-        channels = self._codec.audio_channels
-        return HeardBars(
-            self._hold_beat, controller=self._controller, timeline=timeline, generator=generator, channels=channels
-        )
-
-    def _context(self, request: TakeRequest) -> tuple[Timeline, Generator]:
-        """What a take goes on from, and where it lies."""
-        timeline, codec = self.listener.timeline, self._codec
-        now = request.position
-        if request.mode is TakeMode.ANSWER:
-            now = max(now, self._head(request))
-        if timeline is None:
-            anchor, generator = now, self.listener.fork()
-        else:
-            anchor, generator = timeline.anchor_position, self.listener.fork()
-            behind = timeline.frame_at(now) - generator.frontier
-            # Audio that ended long ago is continued from now: generating the silence between helps no one.
-            if behind * self._costs.frame_s <= self._config.max_catch_up_s:
-                start = max(0, timeline.frame_at(request.start_position))
-                if start < generator.frontier:  # sound begins inside what was heard
-                    generator.rollback(start)
-                return timeline, generator
-            anchor = now
-        moved = Timeline(
-            anchor_position=anchor,
-            anchor_sample=generator.frontier * codec.hop_samples,
-            host_rate=self._sample_rate,
-            model_rate=codec.sample_rate,
-            hop_samples=codec.hop_samples,
-        )
-        return moved, generator
 
     # --- takes --------------------------------------------------------------------------------------------------
 
     def _head(self, request: TakeRequest) -> int:
         return request.position if self.head is None else self.head
+
+    def _now(self, request: TakeRequest) -> int:
+        """What a take is to go on from: its trigger, or where an answer has stopped listening."""
+        if request.mode is TakeMode.ANSWER:
+            return max(request.position, self._head(request))
+        return request.position
 
     def _work_take(self, number: int) -> list[Event]:
         take = self.takes[number]
@@ -382,7 +296,7 @@ class Session:
 
     def _stop(self, number: int, reason: str) -> list[Event]:
         """Ends a take that has not come to its end; one that never forked has nothing to stop."""
-        self._waiting.pop(number, None)
+        self._waiting.drop(number)
         take = self._drop(number)
         if take is None:
             return [TakeEnded(session=self.session, take=number, reason=reason)]
