@@ -1,6 +1,6 @@
 """MIDI: raw channel messages to events, from a client's messages, a port or a file, each with a stream position.
 
-In front of bridge/triggers.py. Reading raw bytes needs nothing; files need mido, ports mido and python-rtmidi, both
+In front of bridge/keyboard.py. Reading raw bytes needs nothing; files need mido, ports mido and python-rtmidi, both
 imported only when they are opened.
 """
 

@@ -23,8 +23,10 @@ from attacca.engine.events import (
 from attacca.engine.service import Engine
 
 from . import protocol
+from .actions import Action, Ask, Cancel, Drop, End, Move, Replan, Start, ask_of
 from .controls import SessionControls
 from .glide import Glide
+from .keyboard import Keyboard
 from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
 from .protocol import Audio, Error, Midi, Param, Prompt, Release, Status, Transport, Trigger
@@ -34,7 +36,7 @@ from .take_requests import take_request
 from .teller import Teller
 from .telling import TellError, Telling
 from .transport import Change, Snapshot, Timeline
-from .triggers import Action, Ask, Cancel, Drop, End, Keyboard, Move, Replan, Start, Takes, TriggerError, ask_of
+from .triggers import Takes, TriggerError
 
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
 STATUS_EVERY_S: Final = 1.0

@@ -10,10 +10,10 @@ from fractions import Fraction
 
 from attacca.engine.events import LatePolicy, TakeMode, TakeRequest
 
+from .actions import Ask, Start
 from .params import Values
 from .protocol import Late, Mode
 from .transport import Timeline, nearest_sample
-from .triggers import Ask, Start
 
 
 def take_request(start: Start, seed: int, values: Values, timeline: Timeline) -> TakeRequest:

@@ -11,23 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attacca.bridge.actions import Action, Ask, Cancel, Drop, End, Move, Replan, Start
+from attacca.bridge.keyboard import Keyboard
 from attacca.bridge.midi import parse
 from attacca.bridge.params import PARAMETERS, QUANTA, QUANTUM_VALUES, Parameter, Values
 from attacca.bridge.protocol import ENGINE_TAKES_FROM, Late, Mode
 from attacca.bridge.transport import Change, Snapshot, Timeline
-from attacca.bridge.triggers import (
-    Action,
-    Ask,
-    Cancel,
-    Drop,
-    End,
-    Keyboard,
-    Move,
-    Replan,
-    Start,
-    Takes,
-    TriggerError,
-)
+from attacca.bridge.triggers import Takes, TriggerError
 
 BAR = 96000  # 4/4 at 120, 48 kHz
 FIRST = ENGINE_TAKES_FROM

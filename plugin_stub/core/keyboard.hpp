@@ -1,5 +1,5 @@
 // Keyboard: which key owns the take. Notes, pedal and the all-off controllers in, what they mean for the take out;
-// the keys of bridge/triggers.py on the audio thread, with the `trigger` parameter as one more key. Also what the
+// the keys of bridge/keyboard.py on the audio thread, with the `trigger` parameter as one more key. Also what the
 // engine must be told again when it comes back: chord notes and pedals that are down. Thread: audio. Pure logic.
 #pragma once
 

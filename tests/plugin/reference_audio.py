@@ -1,7 +1,7 @@
 """The audio half as it is to be: the reference client between scripted records, with the engine's own keyboard.
 
 The client (bridge/client.py) has notes that start and end takes, but neither parameters nor pedal nor zone; those
-are bridge/params.py's and bridge/triggers.py's, put in front of it here as a session puts them before its takes.
+are bridge/params.py's and bridge/keyboard.py's, put in front of it here as a session puts them before its takes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from native_audio import ENDED, FIRST, LOST, OPENED, UNCLAIMED, Sent
 
 from attacca.bridge import client as client_module
 from attacca.bridge import params
+from attacca.bridge.actions import Ask
 from attacca.bridge.client import Client
 from attacca.bridge.client_config import ClientConfig, Mix
 from attacca.bridge.client_network import Outbox
+from attacca.bridge.keyboard import Keyboard
 from attacca.bridge.midi import Kind, MidiEvent, parse
 from attacca.bridge.params import Values
 from attacca.bridge.protocol import Chunk, Midi, Mode, Param, Ping, Trigger
 from attacca.bridge.ring import Samples
-from attacca.bridge.triggers import Ask, Keyboard
 
 ROWS = {row.name: row for row in (*params.PARAMETERS, *params.PLUGIN_PARAMETERS)}
 OWN = {"mix", "gain", *(row.name for row in params.PLUGIN_PARAMETERS)}  # the plugin's own work
