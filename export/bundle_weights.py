@@ -1,6 +1,7 @@
 """The weights inside a bundle's graph, read back: the inverse of export/decoder.py and export/musicgen.py.
 
-Before graphs for GPUs (export/gpu_bundle.py) and fine-tuning (training/own), since a bundle holds no checkpoint.
+Before graphs for GPUs (export/gpu_bundle.py) and training that begins at a bundle (training/musicgen_weights.py,
+training/own), since a bundle holds no checkpoint.
 Tables come back as they are stored, quantised matrices as the values that their codes stand for.
 """
 
@@ -14,6 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from attacca.export.musicgen_checkpoint import MusicgenShape
+from attacca.export.musicgen_stacked import LEVELS
 
 Array = npt.NDArray[Any]
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -93,18 +95,22 @@ def read_weights(graph: onnx.ModelProto, *, num_codebooks: int) -> Weights:
 def read_musicgen(
     graph: onnx.ModelProto, *, layers: int, heads: int, num_codebooks: int
 ) -> tuple[Weights, MusicgenShape]:
-    """A step graph of export/musicgen.py as weights under the checkpoint's names, and their shape.
+    """A step graph of MusicGen, of either pattern, as weights under the checkpoint's names; and their shape.
 
-    ValueError where a matrix is missing: a melody model's graph lacks `encoder_attn`.
+    What a step graph does not tell is taken as one audio channel and a text encoder of the decoder's size, and keys
+    and values of the attention across stand in the prompt graph. ValueError where a matrix is missing: a melody
+    model's graph lacks `encoder_attn`.
     """
     stored = Stored(graph)
-    lm_heads, table = stored.matrix("lm_heads"), stored.array("embed_tokens").astype(np.float32)
-    weights: Weights = {}
-    for name, parts in (
-        ("lm_heads", np.split(lm_heads, num_codebooks)),
-        ("embed_tokens", np.split(table, num_codebooks)),
-    ):
-        weights |= {f"{name}.{k}.weight": part for k, part in enumerate(parts)}
+    table = np.split(stored.array("embed_tokens").astype(np.float32), num_codebooks)
+    if LEVELS in stored:
+        lm_heads = [stored.matrix(f"lm_heads.{k}.weight") for k in range(num_codebooks)]
+    else:
+        lm_heads = np.split(stored.matrix("lm_heads"), num_codebooks)
+    weights: Weights = {f"embed_tokens.{k}.weight": part for k, part in enumerate(table)}
+    weights |= {f"lm_heads.{k}.weight": part for k, part in enumerate(lm_heads)}
+    if LEVELS in stored:
+        weights[LEVELS] = stored.array(LEVELS).astype(np.float32)
     norms = ["layer_norm"]
     for layer in range(layers):
         prefix = f"layers.{layer}."
@@ -114,15 +120,16 @@ def read_musicgen(
         for part in ("self_attn.out_proj", "encoder_attn.q_proj", "encoder_attn.out_proj", "fc1", "fc2"):
             weights[f"{prefix}{part}.weight"] = stored.matrix(f"{prefix}{part}.weight")
     weights |= {f"{name}.{part}": stored.array(f"{name}.{part}") for name in norms for part in ("weight", "bias")}
+    size, dim = lm_heads[0].shape
     shape = MusicgenShape(
         layers=layers,
-        dim=lm_heads.shape[1],
+        dim=dim,
         heads=heads,
         hidden=weights["layers.0.fc1.weight"].shape[0],
         num_codebooks=num_codebooks,
-        codebook_size=len(lm_heads) // num_codebooks,
+        codebook_size=size,
         audio_channels=1,
-        text_dim=lm_heads.shape[1],
-        activation="gelu" if "Gelu" in stored.operators else "relu",
+        text_dim=dim,
+        activation="relu" if "Relu" in stored.operators else "gelu",
     )
     return weights, shape
