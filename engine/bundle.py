@@ -18,6 +18,7 @@ import platformdirs
 from msgspec import UNSET
 
 from .batch import BatchRuntime
+from .beside import Beside, Wanted, beside_for
 from .code_levels import CodeLevels
 from .codec import Codec
 from .company import Batch
@@ -85,6 +86,7 @@ class PromptedModel(Model):
     runtime: PromptedRuntime
     text: TextEncoder | None
     box: PromptBox
+    beside: Beside | None = None  # where another core is used, as it is for models whose steps fill one
 
     def generator(self) -> RollingDecoder:
         """A fresh stream without end, under the prompt as it is now, until it is told another."""
@@ -92,7 +94,8 @@ class PromptedModel(Model):
         prefix = 0 if text is UNSET or not text.melody_rows else text.melody_rows + text.max_tokens
         horizon = self.manifest.window_frames - prefix - self.pattern.lag_steps - 1
         books = self.manifest.num_codebooks
-        return RollingDecoder(self.decoder, horizon=horizon, keep=horizon // KEPT_OF_WINDOW, num_codebooks=books)
+        keep = horizon // KEPT_OF_WINDOW
+        return RollingDecoder(self.decoder, horizon=horizon, keep=keep, num_codebooks=books, beside=self.beside)
 
     def decoder(self) -> PromptedDecoder:
         """A fresh stream of the decoder itself, which knows no more than its window."""
@@ -119,9 +122,12 @@ class PromptedModel(Model):
         return Prompt.silent(self.runtime.shape)
 
 
-def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False) -> Model:
+def load_bundle(
+    path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False, beside: Wanted = "auto"
+) -> Model:
     """Load the bundle in the directory `path`; `threads` for each session, `verify` compares the hashes.
 
+    `beside`: whether a model that is told by a text uses a second core, see `beside_for`.
     `several`: many takes at once are expected, so that what their sharing of steps gains is measured, for some
     seconds, and used.
     ManifestError (a ValueError) says what is wrong and with which file. Load thread.
@@ -149,6 +155,7 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True, seve
     text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
     batch = _batch(files, runtime, threads) if several else None
     box = PromptBox(Prompt.silent(runtime.shape))
+    parts["beside"] = beside_for(runtime, 1.0 / manifest.frames_per_second, beside)
     model = PromptedModel(runtime=runtime, text=text, box=box, batch=batch, **parts)
     model.tell("")
     return model

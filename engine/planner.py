@@ -22,6 +22,7 @@ from .generator import Codes, Generator, Sampling
 from .heard_bars import HeardBars
 from .leveller import Leveller
 from .rehearsal import Rehearsal
+from .rolling import RollingDecoder
 from .stream import Costs, StreamConfig
 from .timeline import Timeline
 from .vamp import Vamp
@@ -92,6 +93,7 @@ class Planner:
         self._costs = costs
         self._clock = clock
         self._bar_line = request.bar_line
+        self._sampling: Sampling | None = None  # of the last tokens
         self._vamp: Vamp | None = None
         if request.mode is TakeMode.VAMP and request.bar_position is not None and request.bars is not None:
             self._vamp = Vamp(
@@ -137,6 +139,7 @@ class Planner:
         before, company, share = self._generator.frontier, self._costs.company, None
         if company is not None:
             self._stepped(*company.collect(self._generator))
+        self._sampling = sampling
         if before >= target:
             return True
         began, steps = self._clock(), self._costs.steps_per_slice()
@@ -185,8 +188,20 @@ class Planner:
         first = self.chunker.next_frame
         codes = self._generator.read(first, stop)
         players = self._source.players(first, len(codes)) if self._counts_players else None
-        position, pcm = self.chunker.push(codes, players)
+        position, pcm = self._beside(stop, lambda: self.chunker.push(codes, players))
         return codes, position, pcm
+
+    def _beside(self, stop: int, push: Callable[[], tuple[int, Pcm]]) -> tuple[int, Pcm]:
+        """Decode the frames below `stop`; steps of the next chunk run meanwhile, where a model has threads."""
+        generator, led = self._generator, self._vamp is not None or self._rehearsal is not None
+        if led or self._costs.company is not None or not isinstance(generator, RollingDecoder):
+            return push()
+        if self._sampling is None or generator.frontier < stop:
+            return push()
+        before = generator.frontier
+        found = generator.plan_beside(push, stop + self._config.chunk_frames, self._source, self._sampling)
+        self._stepped(0.0, generator.frontier - before)
+        return found
 
     def go_on(self) -> None:
         """A chunk was committed: the next may be made beside other takes."""

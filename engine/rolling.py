@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-import numpy as np
-
 from .beside import Beside, Hearing
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
@@ -130,7 +128,7 @@ class RollingDecoder:
     ) -> Found:
         """Run a job that does not touch this; meanwhile, on another thread if there is one, steps as of `plan`.
 
-        How many hangs on how long the job takes: one at the least unless the frontier is there already.
+        How many hangs on how long the job takes. The last is waited for.
         """
         if self._beside is None:
             return job()

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from attacca.engine.rolling import HEARD_ROWS  # noqa: E402
 from benchmarks.rolling import Sizes, compare, force, song, train, ways  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -23,8 +24,8 @@ def test_a_window_that_is_heard_ahead_never_costs_a_frame_more_than_one_prefill(
     told = {name: force(make, codes) for name, make in made.items()}
     bits = {name: part[0] for name, part in told.items()}
     rows = {name: part[1][SIZES.horizon :] for name, part in told.items()}
-    assert rows[ENGINES].max() == 1 + 16  # a step, and one call of known frames
-    assert rows["rolling, half kept"].max() == 1 + 16
+    assert rows[ENGINES].max() == 1 + HEARD_ROWS  # a step, and one call of known frames
+    assert rows["rolling, half kept"].max() == 1 + HEARD_ROWS
     assert rows["prefilled anew every eighth"].max() > 30 and rows["prefilled anew every frame"].min() > 40
     assert (rows["all of it, positions go on"] == 1).all()
     first = slice(0, SIZES.horizon)  # until then all ways are one
