@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from attacca.engine import device_codec
-from attacca.engine.backends import Nothing, checked_file, full, self_test
+from attacca.engine.backends import checked_file
 from attacca.engine.backends import on_device as on_backend
 from attacca.engine.bundle import load_bundle
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.device import DeviceError, Driver, ProgramMaker
 from attacca.engine.device_step import DEPTH, DeviceStep
+from attacca.engine.device_trial import Nothing, full, self_test
 from attacca.engine.generator import Sampling
 from attacca.engine.gpu_spec import GpuSpec
 from attacca.engine.ring_slots import RingSlots

@@ -15,6 +15,8 @@ import typer
 
 from attacca.bridge.cli_options import AsJson
 
+MOST_TAKES = 64  # in one step
+
 
 def export_command(
     model: Annotated[str, typer.Option("--model", "-m", help="Bundle, by name or folder.")] = "ostinato",
@@ -27,6 +29,9 @@ def export_command(
         typer.Option("--capability", help="Build for a GPU that is not here, e.g. 8.6 (TensorRT-RTX only)."),
     ] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", help="With --capability: that GPU's name.")] = None,
+    takes: Annotated[
+        str, typer.Option("--takes", help='Graphs for so many takes in one step, beside that of one; none: "".')
+    ] = "4,16",
     effort: Annotated[int, typer.Option("--effort", min=0, max=5, help="How long TensorRT looks.")] = 3,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder; if not given, where `serve` looks.")
@@ -53,8 +58,10 @@ def export_command(
         raise UserError("; ".join(problems))
     folder = gpu_folders(bundle, read_manifest(bundle))[1] if out is None else out
     _need("onnx")
-    spec = importlib.import_module("attacca.export.gpu_bundle").write_graphs(bundle, folder, precision=precision)
-    made = [folder / graph.path for graph in spec.graphs]
+    counts = _counts(takes)
+    exporter = importlib.import_module("attacca.export.gpu_bundle")
+    spec = exporter.write_graphs(bundle, folder, precision=precision, takes=counts)
+    made = [folder / name for name in dict.fromkeys(n for g in spec.graphs for n in (g.path, g.data) if n)]
     if tensorrt:
         try:
             module = importlib.import_module("attacca.engine.tensorrt_device").load_tensorrt()
@@ -63,18 +70,18 @@ def export_command(
                 info = cuda_driver().info()
             else:
                 info = DeviceInfo(name=gpu or "", compute_capability=wanted, driver_version=0, memory_bytes=0)
-            made.append(_engine(folder, spec, info, module, wanted, effort))
+            made += [_engine(folder, spec, info, module, wanted, effort, count) for count in counts]
         except DeviceError as error:
             raise UserError(str(error)) from None
     _tell(made, as_json=as_json)
 
 
 def _engine(
-    folder: Path, spec: Any, info: Any, module: Any, capability: tuple[int, int] | None, effort: int
+    folder: Path, spec: Any, info: Any, module: Any, capability: tuple[int, int] | None, effort: int, takes: int
 ) -> Path:
     builder = importlib.import_module("attacca.export.tensorrt_engine")
     options = builder.EngineOptions(capability=capability, effort=effort)
-    path: Path = builder.write_engine(folder, spec, info, module, options)
+    path: Path = builder.write_engine(folder, spec, info, module, options, takes=takes)
     return path
 
 
@@ -85,6 +92,15 @@ def _capability(text: str) -> tuple[int, int]:
     if not (major.isdigit() and minor.isdigit()):
         raise UserError(f"--capability is {text!r}, allowed: two numbers, e.g. 8.6")
     return int(major), int(minor)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    from attacca.bridge.cli_group import UserError
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdigit() and 1 <= int(part) <= MOST_TAKES for part in parts):
+        raise UserError(f"--takes is {text!r}, allowed: numbers of 1..{MOST_TAKES} with commas between")
+    return tuple(sorted({1, *map(int, parts)}))
 
 
 def _need(module: str) -> None:

@@ -34,7 +34,13 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
         return FakeModel(manifest=FakeConfig(tone=True))
     folder = find_bundle(settings.model)
     model = _held(load_bundle(folder, threads=settings.threads, several=several), settings)
-    model = choose(model, folder, settings.backend, say=lambda line: print(f"attacca: {line}", file=sys.stderr))
+    model = choose(
+        model,
+        folder,
+        settings.backend,
+        say=lambda line: print(f"attacca: {line}", file=sys.stderr),
+        several=several,
+    )
     if backend_of(model) != "cpu":
         print(f"attacca: {model.manifest.name}: the decoder plays on {backend_of(model)}", file=sys.stderr)
     line = licence_line(model.manifest.licence)

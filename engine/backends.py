@@ -11,38 +11,42 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import platformdirs
 
 from . import device_codec
 from .bundle import Model, PromptedModel
 from .codec import Codec
+from .company import Batch
 from .decoder import PatternDecoder
 from .device import DeviceError, Driver, NotAvailable, ProgramMaker
 from .device_decoder import DeviceDecoder
 from .device_lane import DeviceRuntime
 from .device_prompted import DeviceMusicgenDecoder, DevicePromptedRuntime
+from .device_sharing import SharedDevice
+from .device_trial import seconds_a_step, self_test, sharing_test
 from .encodec import Encodec
-from .generator import Conditions, Sampling
 from .gpu_spec import GpuSpec, GraphFile, manifest_sha256, read_spec
 from .manifest import MELODY, Manifest, ManifestError, read_manifest
 from .musicgen import PromptedDecoder
 
 BACKENDS = ("auto", "cpu", "cuda", "tensorrt")
 GPU_BACKENDS = ("tensorrt", "cuda")  # by expected speed
-TOLERANCE = 0.05  # RMS of the difference of logits over their RMS; int8 weights against halves lie near 0.01
 ENGINES = "engines"
-_LISTENED, _FORCED, _TIMED_STEPS = 8, 16, 48
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 MoveCodec = Callable[[Codec | Encodec, Mapping[str, Path], Driver], Codec | Encodec]
-Open = Callable[[Path, GpuSpec, Driver], ProgramMaker]
+
+
+class Open(Protocol):
+    """Loads a bundle's graph of so many takes onto a device. DeviceError or ManifestError says why not."""
+
+    def __call__(self, folder: Path, spec: GpuSpec, driver: Driver, takes: int = 1) -> ProgramMaker: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,19 +135,19 @@ def _verified(folder: Path, graph: GraphFile) -> Path:
     return folder / graph.path
 
 
-def open_cuda(folder: Path, spec: GpuSpec, driver: Driver) -> ProgramMaker:
+def open_cuda(folder: Path, spec: GpuSpec, driver: Driver, takes: int = 1) -> ProgramMaker:
     """onnxruntime's CUDA provider."""
     from .ort_device import OrtMaker
 
-    return OrtMaker(checked_file(folder, spec, "onnxruntime"), driver)
+    return OrtMaker(checked_file(folder, spec, "onnxruntime", takes), driver)
 
 
-def open_tensorrt(folder: Path, spec: GpuSpec, driver: Driver) -> ProgramMaker:
+def open_tensorrt(folder: Path, spec: GpuSpec, driver: Driver, takes: int = 1) -> ProgramMaker:
     """TensorRT, with the engine that `attacca export --tensorrt` made on this machine."""
     from .tensorrt_device import TensorrtMaker, engine_key, load_tensorrt
 
     module = load_tensorrt()
-    name = engine_key(module, driver.info(), spec.manifest_sha256, precision=spec.precision, takes=1)
+    name = engine_key(module, driver.info(), spec.manifest_sha256, precision=spec.precision, takes=takes)
     path = folder / ENGINES / f"{name}.engine"
     if not path.is_file():
         raise NotAvailable(f"no TensorRT engine {path.name}: attacca export --tensorrt on this machine")
@@ -170,9 +174,11 @@ def choose(
     openers: Mapping[str, Open] = OPENERS,
     clock: Callable[[], float] = time.perf_counter,
     move_codec: MoveCodec = device_codec.chosen,
+    several: bool = False,
 ) -> Model:
     """The model on the backend asked for; `auto` is the fastest that passes. What fails is said, and the CPU plays.
 
+    `several`: many takes at once are expected, so that they share steps where there are graphs for it and it pays.
     A machine without an NVIDIA driver is not told so unless a GPU was asked for. ValueError on an unknown name.
     """
     if backend not in BACKENDS:
@@ -202,7 +208,10 @@ def choose(
         except Exception as error:  # packages over a GPU fail in their own ways, and music must go on
             reasons.append(f"backend {name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     if passed:
-        return with_codec(min(passed, key=lambda each: each[0])[1], bundle, driver, say, move_codec)
+        found = min(passed, key=lambda each: each[0])[1]
+        if several:
+            found = with_sharing(found, bundle, openers[backend_of(found)], say, clock)
+        return with_codec(found, bundle, driver, say, move_codec)
     say("; ".join(reasons) + "; the CPU plays")
     return model
 
@@ -214,12 +223,49 @@ def on_device(model: Model, bundle: Path, name: str, driver: Driver, open_graph:
     parts: dict[str, Any] = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     parts["batch"] = None  # of the CPU's graphs
     if isinstance(model, PromptedModel):
+        parts["beside"] = None  # a device's decoders are one thread's
         prompted = DevicePromptedRuntime(maker, spec, model.manifest, name=name)
         found: Model = PromptedDeviceModel(**parts, device=prompted)
     else:
         found = DeviceModel(**parts, device=DeviceRuntime(maker, spec, model.manifest, name=name))
     self_test(model, found)
     return found
+
+
+def with_sharing(model: Model, bundle: Path, open_graph: Open, say: Say, clock: Callable[[], float]) -> Model:
+    """The model on a device whose takes share steps, if that passes its test and pays; else a line says why not."""
+    folder, spec = find_spec(bundle, read_manifest(bundle))
+    device: DeviceRuntime = getattr(model, "device")  # noqa: B009
+    counts = sorted({graph.takes for graph in spec.graphs if graph.takes > 1})
+    try:
+        counts = affordable(counts, folder, spec, device.driver.info().memory_bytes)
+        device.share({takes: open_graph(folder, spec, device.driver, takes) for takes in counts})
+        pace = sharing_test(model, device, clock) if counts else None
+        if pace is not None and pace.pays:
+            device.warm()
+            return dataclasses.replace(model, batch=Batch(runtime=SharedDevice(device), pace=pace))
+    except (DeviceError, ManifestError) as error:
+        say(f"backend {device.name}: takes do not share steps: {error}")
+    except Exception as error:  # as in `choose`
+        say(f"backend {device.name}: takes do not share steps: {type(error).__name__}: {str(error)[:200]}")
+    device.share({})
+    return model
+
+
+def affordable(counts: Sequence[int], folder: Path, spec: GpuSpec, memory_bytes: int) -> list[int]:
+    """The graphs of several takes, smallest first, that half of a device's memory holds with all their seats.
+
+    0 bytes: it is not known, and all are tried.
+    """
+    kept = (spec.cache(1) | spec.prompt(1)).values()
+    seat = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in kept)
+    files = [name for graph in spec.graphs[:1] for name in (graph.path, graph.data) if name]
+    graph_bytes = sum((folder / name).stat().st_size for name in files)
+    return [
+        takes
+        for loaded, takes in enumerate(counts, 2)
+        if not memory_bytes or takes * seat + loaded * graph_bytes <= memory_bytes // 2
+    ]
 
 
 def with_codec(
@@ -234,69 +280,3 @@ def with_codec(
     except Exception as error:  # as above
         say(f"backend {backend_of(model)}: the codec stays on the CPU: {type(error).__name__}: {str(error)[:200]}")
     return model
-
-
-def self_test(cpu: Model, device: Model) -> float:
-    """How far the device's logits lie from the CPU's, relative. DeviceError if too far, or feedback fails."""
-    wanted = forced_logits(cpu.decoder(), cpu)
-    try:
-        found = forced_logits(full(device.decoder()), cpu)
-    except FloatingPointError:
-        raise DeviceError("its logits are not finite") from None
-    apart = float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
-    if not apart <= TOLERANCE:
-        raise DeviceError(f"its logits differ from the CPU's by {apart:.3g}, allowed: {TOLERANCE}")
-    queued, single = device.decoder(), device.decoder()
-    sampling, source = Sampling(seed=1), Nothing(cpu.conditioning.width)
-    queued.plan(_FORCED, source, sampling)
-    while single.frontier < _FORCED:
-        single.plan(_FORCED, source, sampling, max_steps=1)
-    if not np.array_equal(queued.read(0, _FORCED), single.read(0, _FORCED)):
-        raise DeviceError("steps queued on it draw other tokens than steps made one by one")
-    return apart
-
-
-def forced_logits(decoder: PatternDecoder, model: Model) -> npt.NDArray[np.float32]:
-    """Guided logits [steps, K, V], zeros for codebooks without a frame: some frames heard, random codes forced."""
-    manifest, logits = model.manifest, []
-    books, size = manifest.num_codebooks, manifest.codebook_size
-    codes = np.random.default_rng(0).integers(0, size, (_LISTENED + 4 * _FORCED, books))
-    source = Nothing(model.conditioning.width)
-    decoder.listen(codes[:_LISTENED].astype(np.uint16), source.rows(0, _LISTENED))
-
-    def force(frames: npt.NDArray[np.int64], found: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        logits.append(np.where(frames[:, None] >= 0, found, 0.0))
-        chosen: npt.NDArray[np.int64] = codes[np.clip(frames, 0, len(codes) - 1), np.arange(books)]
-        return chosen
-
-    decoder.choose = force
-    PatternDecoder.plan(decoder, _LISTENED + _FORCED, source, Sampling(seed=1, guidance=2.0), max_steps=8 * _FORCED)
-    return np.stack(logits).astype(np.float32)
-
-
-def full(decoder: PatternDecoder) -> PatternDecoder:
-    """The decoder with all logits brought back from the device."""
-    lane: Any = decoder._lane
-    lane.full_logits = True
-    return decoder
-
-
-def seconds_a_step(model: Model, clock: Callable[[], float]) -> float:
-    """Of a few steps, queued as a take queues them."""
-    decoder, source = model.decoder(), Nothing(model.conditioning.width)
-    sampling = Sampling(seed=1)
-    decoder.plan(1 << 20, source, sampling, max_steps=_TIMED_STEPS)
-    began = clock()
-    decoder.plan(1 << 20, source, sampling, max_steps=_TIMED_STEPS)
-    return (clock() - began) / _TIMED_STEPS
-
-
-class Nothing:
-    """A condition source that commands nothing."""
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-
-    def rows(self, first_frame: int, count: int) -> Conditions:
-        """See ConditionSource."""
-        return np.zeros((count, self._width), np.float32)

@@ -79,6 +79,11 @@ class DeviceRuntime:
         """Buffers and an empty cache for one stream. DeviceError if the device has no memory left."""
         return DeviceLane(self)
 
+    def share(self, several: Mapping[int, ProgramMaker]) -> None:
+        """From now on rooms have graphs of more takes too, by how many, or no longer. No lane may be in use."""
+        self.close()
+        self._makers = {1: self._makers[1], **several}
+
     @property
     def counts(self) -> tuple[int, ...]:
         """Takes of the graphs there are, 1 the first."""

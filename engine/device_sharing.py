@@ -7,6 +7,7 @@ so takes join and leave at any step; each has the tokens that the same graph wou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .device_decoder import DeviceDecoder, Queued
@@ -18,16 +19,29 @@ from .runtime import Floats
 from .sharing import Part
 
 
+@dataclass(frozen=True)
+class SharedDevice:
+    """A device's runtime as a company is given it."""
+
+    runtime: DeviceRuntime
+
+    def stepper(self) -> DeviceStepper:
+        """For one decode thread."""
+        return DeviceStepper(self.runtime)
+
+
 class DeviceStepper:
     """Steps takes of one model together. Not thread-safe; decode thread."""
 
     def __init__(self, runtime: DeviceRuntime) -> None:
         self._runtime = runtime
+        self._last: DeviceStep | None = None
 
-    @property
-    def takes(self) -> int:
-        """Most takes of a step."""
-        return self._runtime.counts[-1]
+    def logits(self, generator: object) -> Floats:
+        """Guided logits [K, V] of a take in the last step; waits."""
+        assert self._last is not None
+        found: Floats = self._last.logits()[_decoder(generator, 0)[0].device_lane.seat.number]
+        return found
 
     def may(self, generator: object) -> bool:
         """Whether this take's steps are made here: one that began after the device had failed is on the CPU."""
@@ -50,6 +64,7 @@ class DeviceStepper:
                 if index not in failed and part.generator.frontier < part.until_frame
             ]
             batch = _Batch(self._runtime, [parts[i] for i in alive], [fetched[i] for i in alive], least)
+            self._last = batch.step
             batch.queue(min(DEPTH, max_steps - ran[0]))
             for index, (steps, error) in zip(alive, batch.collect(), strict=True):
                 ran[index] += steps
@@ -70,7 +85,7 @@ class _Batch:
     ) -> None:
         self._runtime, self._parts = runtime, parts
         self._decoders = [_decoder(part.generator, part.until_frame) for part in parts]
-        self._step, self._places = self._seated(least)
+        self.step, self._places = self._seated(least)
         self._queued: list[Queued | None] = [
             None if place < 0 else decoder.open_batch(until, part.source, part.sampling, known)
             for part, (decoder, until), place, known in zip(
@@ -98,20 +113,20 @@ class _Batch:
                 if self._errors[0] is not None:
                     return
             with self._decoders[0][0].device_lane.noting():
-                self._step.submit()
+                self.step.submit()
 
     def _write(self, index: int, queued: Queued) -> None:
         place = self._places[index]
         try:
-            self._decoders[index][0].queue_step(queued, self._step.at(place))
+            self._decoders[index][0].queue_step(queued, self.step.at(place))
         except Exception as error:  # of a source, or of the take itself: it has what was queued before
             self._errors[index] = error
-            self._step.idle(place)
+            self.step.idle(place)
 
     def collect(self) -> list[tuple[int, Exception | None]]:
         """What each had: steps, and what went wrong."""
         with self._decoders[0][0].device_lane.noting():
-            results = self._step.collect()
+            results = self.step.collect()
         found: list[tuple[int, Exception | None]] = []
         for index, queued in enumerate(self._queued):
             steps = 0 if queued is None else len(queued.kept)

@@ -19,6 +19,7 @@ from attacca.export.bundle_weights import read_musicgen, read_weights
 from attacca.export.gpu_graph import build_gpu_decoder
 from attacca.export.gpu_musicgen import build_gpu_musicgen
 from attacca.export.gpu_ops import PRECISIONS, GpuExport
+from attacca.export.weight_pool import WeightPool
 
 MAX_SINGLE_BYTES = 1 << 30  # of a graph with its weights in it; protobuf takes 2 GB at most
 # What each runtime is given: onnxruntime its fused nodes, TensorRT the operators that its parser maps to its own.
@@ -80,20 +81,29 @@ def write_graphs(
     spec = sizes_of(manifest, precision)
     out.mkdir(parents=True, exist_ok=True)
     files = []
+    pool = WeightPool(out / f"weights-{precision}.data") if len(takes) * len(dialects) > 1 else None
     for count in takes:
         for dialect in dialects:
             model = build(bundle, spec, manifest, takes=count, dialect=dialect)
-            files.append(
-                save(model, out, f"step-{precision}-{dialect}-t{count}.onnx", dialect=dialect, takes=count)
-            )
+            name = f"step-{precision}-{dialect}-t{count}.onnx"
+            files.append(save(model, out, name, dialect=dialect, takes=count, pool=pool))
+    if pool is not None:
+        known = _sha256(pool.path)
+        files = [msgspec.structs.replace(file, data_sha256=known) for file in files]
     spec = msgspec.structs.replace(spec, graphs=tuple(files))
     (out / SPEC_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(spec), indent=1) + b"\n")
     return spec
 
 
-def save(model: onnx.ModelProto, out: Path, name: str, *, dialect: str, takes: int) -> GraphFile:
-    """Write a graph, its weights beside it if they are many."""
+def save(
+    model: onnx.ModelProto, out: Path, name: str, *, dialect: str, takes: int, pool: WeightPool | None = None
+) -> GraphFile:
+    """Write a graph, its weights beside it if they are many, or in a pool, whose hash is not known yet."""
     path, data = out / name, ""
+    if pool is not None:
+        pool.take(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return GraphFile(path=name, sha256=_sha256(path), dialect=dialect, takes=takes, data=pool.path.name)
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= MAX_SINGLE_BYTES:
         path.write_bytes(model.SerializeToString(deterministic=True))
     else:

@@ -19,17 +19,16 @@ from attacca.bridge import loading
 from attacca.bridge.config import Settings
 from attacca.engine import tensorrt_device
 from attacca.engine.backends import (
-    TOLERANCE,
     backend_of,
     choose,
     find_spec,
     gpu_folders,
     open_cuda,
     open_tensorrt,
-    self_test,
 )
 from attacca.engine.bundle import load_bundle
 from attacca.engine.device import DeviceError, NotAvailable, OutOfMemory
+from attacca.engine.device_trial import TOLERANCE, self_test
 from attacca.engine.generator import Sampling
 from attacca.engine.gpu_spec import manifest_sha256
 from attacca.engine.manifest import ManifestError, read_manifest

@@ -42,9 +42,12 @@ def test_what_is_written_where_serve_looks_plays(
     assert (code, err) == (0, "")
     folder, spec = find_spec(TINY, read_manifest(TINY))
     assert folder.is_relative_to(tmp_path)
-    assert json.loads(out)["files"] == {
-        str(folder / graph.path): (folder / graph.path).stat().st_size for graph in spec.graphs
+    names = {name for graph in spec.graphs for name in (graph.path, graph.data)}
+    assert json.loads(out)["files"] == {str(folder / name): (folder / name).stat().st_size for name in names}
+    assert {(graph.dialect, graph.takes) for graph in spec.graphs} == {
+        (dialect, takes) for dialect in ("onnxruntime", "standard") for takes in (1, 4, 16)
     }
+    assert len(names) == 7  # the weights are written once
     openers = {"cuda": lambda where, given, driver: OrtMaker(where / given.graphs[0].path, driver)}
     said: list[str] = []
     model = choose(
@@ -62,16 +65,18 @@ def test_what_is_written_where_serve_looks_plays(
 def test_an_engine_for_a_gpu_that_is_not_here(attacca: Run, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs tensorrt-rtx-cu13-libs and -bindings")
     flags = ("--tensorrt", "--capability", "8.6", "--gpu", "NVIDIA A10", "--effort", 0, "--out", tmp_path)
-    code, out, _ = attacca("export", "--model", TINY, *flags)
+    code, out, _ = attacca("export", "--model", TINY, *flags, "--takes", "4")
     assert code == 0
-    engine = next((tmp_path / "engines").glob("*_nvidia-a10_sm86_*.engine"))
-    assert str(engine) in out.replace("\n", "")
+    engines = sorted((tmp_path / "engines").glob("*_nvidia-a10_sm86_*.engine"))
+    assert [engine.stem.rsplit("_", 1)[-1] for engine in engines] == ["t1", "t4"]
+    assert all(str(engine) in out.replace("\n", "") for engine in engines)
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (("--precision", "int8"), "precision is 'int8', allowed: fp32, fp16"),
+        (("--takes", "4,99"), "--takes is '4,99', allowed: numbers of 1..64"),
         (("--capability", "8.6"), "--capability, --gpu and --tensorrt go together"),
         (("--tensorrt", "--gpu", "x", "--capability", "eight"), "--capability is 'eight'"),
     ],

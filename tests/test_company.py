@@ -54,7 +54,7 @@ def model(pace: Pace | None) -> Model:
     return replace(loaded, batch=Batch(runtime=runtime, pace=pace))
 
 
-def played(pace: Pace | None, *, sessions: int = 3, step_s: float = 0.0) -> tuple[dict[int, list[ChunkEvent]], int]:
+def played(found: Model, *, sessions: int = 3, step_s: float = 0.0) -> tuple[dict[int, list[ChunkEvent]], int]:
     """Committed chunks of a take per session over two seconds, with changes on the way; steps that were shared."""
     now = [0.0]
 
@@ -62,7 +62,7 @@ def played(pace: Pace | None, *, sessions: int = 3, step_s: float = 0.0) -> tupl
         now[0] += step_s
         return now[0]
 
-    engine = Engine(model(pace), clock=clock)
+    engine = Engine(found, clock=clock)
     chunks: dict[int, list[ChunkEvent]] = defaultdict(list)
     for number in range(1, sessions + 1):
         engine.open(number, sample_rate=RATE, channels=1, controller=FixedController())
@@ -91,8 +91,8 @@ def played(pace: Pace | None, *, sessions: int = 3, step_s: float = 0.0) -> tupl
 
 
 def test_sessions_that_share_play_what_they_play_alone() -> None:
-    alone, none = played(None)
-    shared, steps = played(PAYS)
+    alone, none = played(model(None))
+    shared, steps = played(model(PAYS))
     assert none == 0 and steps > 20
     assert len(alone) == 3 and sum(map(len, alone.values())) > 20
     for number, chunks in alone.items():
@@ -103,7 +103,7 @@ def test_sessions_that_share_play_what_they_play_alone() -> None:
 
 
 def test_one_take_shares_with_no_one() -> None:
-    assert played(PAYS, sessions=1)[1] == 0
+    assert played(model(PAYS), sessions=1)[1] == 0
 
 
 def wished(company: Company, number: int, frames: int) -> tuple[PatternDecoder, Wish]:
