@@ -65,7 +65,7 @@ def plays_on(server: Server, good: PlainClient) -> None:
     assert server.worker.counts["crashes"] == 0
 
 
-def settled(server: Server, name: str, least: int, seconds: float = 5.0) -> None:
+def settled(server: Server, name: str, least: int, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while server.counts()[name] < least and time.monotonic() < deadline:
         time.sleep(0.01)

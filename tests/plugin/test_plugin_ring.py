@@ -254,3 +254,39 @@ def test_playback_sounds_as_the_reference(
                 assert native.sounding == reference.sounding
                 assert native.counters() == [getattr(reference.counters, name) for name in PLAYBACK_COUNTERS]
                 pair.same()
+
+
+class BarsOf400:
+    """A playback's grid; takes enter anywhere."""
+
+    def bar_lines(self, position: int) -> tuple[int, int, int]:
+        present = position - position % 400
+        return present - 400, present, present + 400
+
+    def is_launch(self, position: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("goes_on_into", [0, 2])
+def test_a_take_in_place_of_another_enters_as_in_the_reference(library: ctypes.CDLL, goes_on_into: int) -> None:
+    """Out of sound, out of a bridge that it goes on with, and out of silence: the same samples and counts."""
+    ring = PositionRing(capacity_samples=4000, channels=1)
+    reference = Playback(ring, sample_rate=32000, history_s=1.0)
+    noise = np.random.default_rng(2).standard_normal((3500, 1)).astype(np.float32)
+    with (
+        NativeRing(library, capacity_samples=4000, channels=1) as native_ring,
+        NativePlayback(native_ring, sample_rate=32000, history_s=1.0, max_repeats=4) as ours,
+    ):
+        scenes = ((0, 400, 1, 400, 500), (1000, 1200, 2, 1500, 300), (2000, 2000, 3, 2000, 1500))
+        for at, cut, generation, start, count in scenes:
+            for player in (ring, native_ring):
+                player.cut(cut, generation)
+                player.write(start, noise[:count], committed=True, generation=generation)
+            for playback in (reference, ours):
+                playback.go_on_into(goes_on_into)
+            np.testing.assert_array_equal(
+                ours.render(at, 1000, BarsOf400()), reference.render(at, 1000, BarsOf400())
+            )
+        assert reference.counters.waiting_samples == (0 if goes_on_into else 300)
+        counted = dict(zip(PLAYBACK_COUNTERS, ours.counters(), strict=True))
+        assert counted == {name: getattr(reference.counters, name) for name in PLAYBACK_COUNTERS}
