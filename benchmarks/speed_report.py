@@ -41,6 +41,8 @@ def machine_line(report: Report) -> str:
         if report.get("quick")
         else "a toy run: no figure means anything"
         if report.get("tiny")
+        else f"a run cut to about {report['options']['minutes']:g} minutes"
+        if report.get("options", {}).get("minutes")
         else "a full run"
     )
     reads = [f"{count} thread(s) {found['read'] / 1e9:.1f} GB/s" for count, found in report["bandwidth"].items()]
@@ -71,6 +73,48 @@ def path_table(report: Report) -> str:
     """Everything but steps and what is live."""
     rows = [row for row in report["rows"] if row["group"] in ("codec", "path")]
     return table(("what", "one call", "takes", "calls", *_TIMES), [_path_cells(row) for row in rows])
+
+
+def chunks_table(report: Report) -> str:
+    """Time from chunk to chunk of one take as a share of a chunk's duration, beside neighbours."""
+    rows = [
+        [
+            str(chunk["busy"]),
+            str(chunk["chunks"]),
+            f"{chunk['chunk_ms']:.0f}",
+            *(f"{chunk[name]:.2f}" for name in ("p50", "p99", "p999", "max")),
+            "yes" if chunk["in_time"] else "**no**",
+        ]
+        for chunk in report["chunks"]
+    ]
+    head = ("busy neighbours", "chunks", "ms a chunk", "p50", "p99", "p99.9", "max", "p99.9 in time")
+    return table(head, rows)
+
+
+def lines_table(report: Report) -> str:
+    """A step as shared + rows * row, what arithmetic a row is, and what one may cost for stack-delay's target."""
+    rows = []
+    for line in report["lines"]:
+        macs = line["row_macs"] / 1e6
+        rows.append(
+            [
+                line["model"],
+                line["precision"],
+                str(line["context"]),
+                f"{line['shared_ms']:.2f}",
+                f"{line['row_ms']:.3f}",
+                f"{macs:.1f}",
+                f"{macs / line['row_ms']:.0f}",
+                f"{line['core_gmacs']:.0f}",
+                f"{line['delay_rows']} / {line['stack_rows']}",
+                f"{line['ratio']:.2f}",
+                f"{line['wanted_row_ms']:.3f}",
+                f"{macs / line['wanted_row_ms']:.0f}",
+            ]
+        )
+    head = ("model", "weights", "context", "shared ms", "a row ms", "10^6 products a row", "10^9 a second")
+    more = ("of floats, at best", "rows, delay / stack-delay", "times", "a row ms for 1.35", "10^9 a second for it")
+    return table((*head, *more), rows)
 
 
 def live_table(report: Report) -> str:
@@ -180,7 +224,7 @@ def _times(row: Report) -> list[str]:
 
 
 def _path_cells(row: Report) -> list[str]:
-    takes = str(row["takes"]) + (f", {row['busy']} busy neighbours" if row["busy"] else "")
+    takes = str(row["takes"]) + (f", {row['busy']} busy neighbour{'s' * (row['busy'] > 1)}" if row["busy"] else "")
     return [row["name"], row["call"], takes, str(row["calls"]), *_times(row)]
 
 
@@ -188,6 +232,8 @@ BENCH: dict[str, Callable[[Report], str]] = {
     "machine": machine_line,
     "steps": steps_table,
     "path": path_table,
+    "chunks": chunks_table,
+    "lines": lines_table,
     "live": live_table,
     "parts": parts_table,
     "ratios": ratios_table,

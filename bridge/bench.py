@@ -14,6 +14,7 @@ from typing import Any
 
 from attacca.bridge import bench_growth
 from attacca.bridge.bench_growth import Series
+from attacca.bridge.bench_path import chunk_shares
 from attacca.bridge.bench_plan import QUICK, BenchOptions, Plan, Report
 from attacca.bridge.bench_rows import Row, Subject, as_json
 from attacca.bridge.config import Settings
@@ -40,13 +41,18 @@ def ratios(rows: Sequence[Row], growth: Sequence[Series]) -> dict[str, float]:
     alone = next((row for row in whole if row.takes == 1 and not row.busy), None)
     for row in whole:
         if alone is not None and alone.rtf and row.rtf and row is not alone:
-            told = f"{row.busy} busy neighbours" if row.busy else f"{row.takes} takes"
+            told = neighbours(row.busy) if row.busy else f"{row.takes} takes"
             found[f"whole path, {told} against one take alone"] = row.rtf / alone.rtf
     for series in growth:
         grown = bench_growth.growth(series)
         if series.against == "take length" and grown is not None:
             found["end of the longest take against its beginning"] = grown
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def neighbours(count: int) -> str:
+    """In words."""
+    return f"{count} busy neighbour{'s' if count > 1 else ''}"
 
 
 def _alike(row: Row, other: Row) -> bool:
@@ -77,6 +83,8 @@ def as_report(report: Report, subject: Subject, options: BenchOptions) -> dict[s
         "rows": [as_json(row) for row in report.rows],
         "figures": [asdict(figure) for figure in report.figures],
         "growth": [asdict(series) for series in growth],
+        "chunks": chunk_shares(report.rows),
+        "lines": [asdict(line) | {"wanted_row_ms": round(line.wanted_row_ms, 5)} for line in report.lines],
         "ratios": ratios(report.rows, growth),
         "rtf": totals(report.rows),
         "bandwidth": report.bandwidth,

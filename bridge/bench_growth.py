@@ -16,6 +16,7 @@ from attacca.engine.generator import ConditionSource, Generator, Sampling
 
 SEGMENTS = 10
 _CHUNK_FRAMES = 8
+CODEBOOKS_MARK = " K="  # in the name of a shape of random weights: how many codebooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +79,9 @@ def series_of(rows: Sequence[Row]) -> list[Series]:
             == (first.model, first.pattern, first.precision, first.threads)
         ]
         found.append(_series("context", "slots", "step", alike, lambda row: row.subject.context))
-    books = [row for row in steps if _CODEBOOKS in row.subject.model]
+    books = [row for row in steps if CODEBOOKS_MARK in row.subject.model]
     found.append(_series("codebooks", "", "step", books, lambda row: int(row.subject.model.rpartition("=")[2])))
     return [series for series in found if len(series.x) > 1]
-
-
-_CODEBOOKS = " K="  # in the name of a shape of random weights: how many codebooks
 
 
 def _series(against: str, unit: str, of: str, rows: Sequence[Row], x: Callable[[Row], int]) -> Series:

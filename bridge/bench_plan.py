@@ -1,4 +1,4 @@
-"""What `attacca bench` measures of a model, in which order: options, and the jobs that fill a report.
+"""What `attacca bench` measures of a model, in which order: the jobs that fill a report.
 
 Beside the path. A job does one thing and puts rows, figures or a series into the report; bridge/bench.py runs them
 and judges.
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from attacca.bridge import bench_growth, bench_live, bench_path, bench_steps
-from attacca.bridge.bench_bandwidth import BUFFER_BYTES, probe
+from attacca.bridge.bench_bandwidth import probe
 from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
 from attacca.bridge.bench_growth import Series
+from attacca.bridge.bench_line import Line, core_gmacs, line_of
 from attacca.bridge.bench_neighbours import Neighbours
+from attacca.bridge.bench_options import QUICK, BenchOptions
 from attacca.bridge.bench_rows import Figure, Row, Subject
-from attacca.bridge.bench_shapes import shape_jobs
+from attacca.bridge.bench_shapes import ShapeJob, shape_jobs
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of
 from attacca.engine.backends import backend_of, precision_of
 from attacca.engine.bundle import Model as Bundle
@@ -30,55 +32,13 @@ from attacca.engine.events import Model
 from attacca.engine.generator import Generator, Sampling
 from attacca.engine.manifest import DECODER_ROLE
 from attacca.engine.runtime import StepShape
+from attacca.engine.stream import StreamConfig
 
-PARTS = ("steps", "shapes", "path", "growth", "live")
+__all__ = ["QUICK", "BenchOptions", "Job", "Plan", "Report", "precision_label", "subject_of"]
+
 _SHAPES = "attacca.export.shapes"
 _CPU = "onnxruntime-cpu"
 _NO_ONNX = "sizes of random weights: onnx is not installed (pip install 'attacca[export]')"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """How long each row is measured, and which are."""
-
-    quick: bool = False
-    steps: int = 10_000  # of the decoder, for each row
-    codec_frames: int = 6000
-    calls: int = 5000  # of resampler, queue and wire
-    path_s: float = 60.0  # of audio that each take of a whole-path row makes
-    takes: tuple[int, ...] = (1, 2, 4, 8)
-    growth_s: float = 600.0  # the take whose cost must stay flat
-    live_runs: int = 20
-    live_lead_s: float = 6.0
-    live_play_s: float = 3.0
-    long_s: float = 600.0
-    shapes: tuple[str, ...] = ("ostinato", "300m", "musicgen-small")
-    parts: tuple[str, ...] = PARTS
-    buffer_bytes: int = BUFFER_BYTES  # of the memory probe
-
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.parts) - set(PARTS))
-        if unknown or not self.parts:
-            raise ValueError(f"bench parts {', '.join(unknown) or 'none'}, allowed: {', '.join(PARTS)}")
-        for name in ("steps", "codec_frames", "calls", "live_runs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"BenchOptions.{name} {getattr(self, name)} is below 1")
-
-
-QUICK = BenchOptions(
-    quick=True,
-    steps=200,
-    codec_frames=400,
-    calls=300,
-    path_s=3.0,
-    takes=(1, 2),
-    growth_s=20.0,
-    live_runs=2,
-    live_lead_s=2.0,
-    live_play_s=1.5,
-    long_s=5.0,
-    shapes=(),
-)
 
 
 @dataclass(kw_only=True)
@@ -88,13 +48,20 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     growth: list[Series] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     bandwidth: dict[str, Any] = field(default_factory=dict)
+    core_gmacs: float = 0.0  # of one thread
     left_out: list[str] = field(default_factory=list)
 
     def read(self, threads: int) -> float | None:
         """Bytes per second that so many threads read, if it was measured."""
         found = self.bandwidth.get(str(threads), {}).get("read")
         return None if found is None else float(found)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the model's own steps take half of real time or more: then no thousand chunks are waited for."""
+        return next((row.rtf or 0.0 for row in self.rows if row.name == "decoder step"), 0.0) > 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,15 +139,22 @@ class Plan:
 
     def _bandwidth(self, report: Report) -> None:
         report.bandwidth = probe([1, self._threads, self._cores], buffer_bytes=self._options.buffer_bytes)
+        report.core_gmacs = core_gmacs()
 
     def _step_jobs(self, model: Bundle) -> Iterator[Job]:
         steps = self._options.steps
         fixed = isinstance(model, PromptedModel) or backend_of(model) != "cpu"
         jobs = bench_steps.bundle_jobs(
-            model.pattern, model.manifest.window_frames, steps=steps, every_pattern=not fixed
+            model.pattern,
+            model.manifest.window_frames,
+            steps=steps,
+            limit_s=self._options.step_limit_s,
+            every_pattern=not fixed,
         )
         for job in jobs:
             yield self._step_job(job, model, self._threads)
+        if not fixed and self._folder is not None:
+            yield Job(label="rows of a step", seconds=0.05 * self._options.line_rounds, do=self._line)
         other = self._cores if self._threads == 1 else 1
         if self._reload is not None and other != self._threads:
             reload = self._reload
@@ -191,6 +165,23 @@ class Plan:
                 self._step_job(jobs[0], loaded, other).do(report)
 
             yield Job(label=f"step, {other} threads", seconds=0.005 * steps, do=again)
+
+    def _line(self, report: Report) -> None:
+        assert isinstance(self._model, Bundle) and self._folder is not None
+        report.lines.append(
+            line_of(
+                self._model.runtime,
+                initializers(self._decoder_file(self._folder, self._model)),
+                model=self.subject.model,
+                precision=self.subject.precision,
+                core_gmacs=report.core_gmacs,
+                rounds=self._options.line_rounds,
+            )
+        )
+
+    @staticmethod
+    def _decoder_file(folder: Path, model: Bundle) -> Path:
+        return folder / model.manifest.files[DECODER_ROLE].path
 
     def _step_job(self, job: StepJob, model: Bundle, threads: int) -> Job:
         def do(report: Report) -> None:
@@ -226,7 +217,7 @@ class Plan:
         """Bytes of weights that a step of the bundle reads; 0 where its folder is not known, and on a device."""
         if self._folder is None or backend_of(model) != "cpu":
             return 0
-        return weight_bytes(initializers(self._folder / model.manifest.files[DECODER_ROLE].path))
+        return weight_bytes(initializers(self._decoder_file(self._folder, model)))
 
     def _shape_jobs(self) -> Iterator[Job]:
         if importlib.util.find_spec("onnx") is None:
@@ -234,12 +225,14 @@ class Plan:
             return
         temporary = tempfile.TemporaryDirectory(prefix="attacca-bench-")
         shapes = importlib.import_module(_SHAPES)
-        steps, cores = self._options.steps, self._cores
-        for job in shape_jobs(shapes, self._options.shapes, Path(temporary.name), steps=steps, cores=cores):
+        o, folder = self._options, Path(temporary.name)
+        limits = {"limit_s": o.shape_limit_s, "context_limit_s": o.context_limit_s}
+        for job in shape_jobs(shapes, o.shapes, folder, steps=o.steps, cores=self._cores, **limits):
 
-            def do(report: Report, job: Any = job) -> None:
-                for row in job.measure(report.read):
-                    report.rows.append(row)
+            def do(report: Report, job: ShapeJob = job) -> None:
+                rows, lines = job.measure(report.read, report.core_gmacs)
+                report.rows += rows
+                report.lines += lines
 
             yield Job(label=job.label, seconds=job.seconds, do=do)
         temporary.cleanup()
@@ -254,17 +247,21 @@ class Plan:
             report.rows.append(bench_path.wire_row(subject, calls=o.calls))
 
         yield Job(label="codec, resampler, queue, wire", seconds=0.002 * o.codec_frames, do=parts)
-        for takes, busy in [*((takes, 0) for takes in o.takes), (1, self._cores)]:
+        alone_s = (o.chunks + 2 * bench_path.UNSTEADY) * StreamConfig().chunk_frames * self._frame_ms / 1000.0
+        for takes, busy in [(1, 0), *((takes, 0) for takes in o.takes if takes > 1), (1, 1), (1, self._cores)]:
+            seconds = alone_s if takes == 1 else o.path_s
 
-            def whole(report: Report, takes: int = takes, busy: int = busy) -> None:
+            def whole(report: Report, takes: int = takes, busy: int = busy, seconds: float = seconds) -> None:
+                if report.slow:
+                    seconds = min(seconds, o.path_s)
                 with Neighbours(busy):
                     row = bench_path.whole_path_row(
-                        model, subject, self._sampling, seconds=o.path_s, takes=takes, busy=busy
+                        model, subject, self._sampling, seconds=seconds, takes=takes, busy=busy
                     )
                 report.rows.append(row)
 
-            told = f", {busy} busy neighbours" if busy else ""
-            yield Job(label=f"whole path: {takes} take(s){told}", seconds=0.4 * takes * o.path_s, do=whole)
+            told = f", {busy} busy" if busy else ""
+            yield Job(label=f"whole path: {takes} take(s){told}", seconds=0.4 * takes * seconds, do=whole)
 
     def _take_length(self, report: Report) -> None:
         model = self._model

@@ -67,6 +67,7 @@ def print_table(told: dict[str, Any]) -> None:
         print_rows("", ("figure", "", "unit", "of"), cells, numeric=("",))
     if told["ratios"]:
         print_rows("", ("ratio", "times"), [(k, f"{v:.2f}") for k, v in told["ratios"].items()], numeric=("times",))
+    print_shares(told)
     say = console().print
     names = {
         "rtf_decoder": "decoder",
@@ -84,6 +85,25 @@ def print_table(told: dict[str, Any]) -> None:
         say(f"left out: {line}")
     about = told["machine"]
     say(f"{about['cpu']}, {about['cores']} cores, load {about['load']}, {told['threads']} thread(s) a model")
+
+
+def print_shares(told: dict[str, Any]) -> None:
+    """A chunk's time beside neighbours, and what rows cost in a step."""
+    shares = ("p50", "p99", "p999", "max")
+    chunks = [
+        (str(chunk["busy"]), str(chunk["chunks"]), *(f"{chunk[share]:.2f}" for share in shares))
+        for chunk in told["chunks"]
+    ]
+    if chunks:
+        head = ("busy", "chunks", "p50", "p99", "p99.9", "max")
+        print_rows("time of a chunk over its duration", head, chunks, numeric=head)
+    figures = ("shared_ms", "row_ms", "wanted_row_ms", "ratio")
+    lines = [
+        (line["model"], line["precision"], *(f"{line[figure]:.3f}" for figure in figures)) for line in told["lines"]
+    ]
+    if lines:
+        head = ("model", "precision", "shared ms", "a row ms", "for 1.35", "stack-delay over delay")
+        print_rows("a step's processor time by rows", head, lines, numeric=head[2:])
 
 
 def _step_cells(row: dict[str, Any]) -> tuple[str, ...]:

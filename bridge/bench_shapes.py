@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_growth import CODEBOOKS_MARK
+from attacca.bridge.bench_line import Line, line_of
 from attacca.bridge.bench_rows import Row, Subject
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of, step_row
 from attacca.engine.generator import Sampling
@@ -24,6 +26,8 @@ CODEBOOKS = (2, 4, 8, 12)
 _SMALL_PRECISIONS = (("fp32", 32), ("int8", 32), ("int8", 8), ("int4", 32), ("int4", 8))
 _LARGE_PRECISIONS = (("int8", 32), ("int4", 32), ("int4", 8))
 _GUIDANCE = Sampling(guidance=3.0)
+_SMALL_DIM = 512  # narrower ones are run at every context
+_LINE_ROUNDS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,12 @@ class Variant:
     window: int
     threads: tuple[int, ...]
 
+    @property
+    def lined(self) -> bool:
+        """Whether what rows cost is worked out too: of our kind, once for each precision of the weights."""
+        usual = self.window == WINDOW and self.kv_bits == 32 and CODEBOOKS_MARK not in self.shape.name
+        return usual and not self.shape.musicgen
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeJob:
@@ -43,7 +53,9 @@ class ShapeJob:
 
     label: str
     seconds: float
-    measure: Callable[[Read], list[Row]]
+    measure: Callable[
+        [Read, float], tuple[list[Row], list[Line]]
+    ]  # takes what a core does in 10^9 products a second
 
 
 def variants(shapes: Any, names: Sequence[str], *, cores: int) -> Iterator[Variant]:
@@ -51,7 +63,7 @@ def variants(shapes: Any, names: Sequence[str], *, cores: int) -> Iterator[Varia
     threads = (1,) if cores < 2 else (1, 2)
     for name in names:
         shape = shapes.SHAPES[name]
-        small = shape.dim < 512
+        small = shape.dim < _SMALL_DIM
         for precision, kv_bits in _SMALL_PRECISIONS if small else _LARGE_PRECISIONS:
             yield Variant(shape=shape, precision=precision, kv_bits=kv_bits, window=WINDOW, threads=threads)
         if small:
@@ -62,20 +74,49 @@ def variants(shapes: Any, names: Sequence[str], *, cores: int) -> Iterator[Varia
                 yield Variant(shape=grown, precision="int8", kv_bits=32, window=WINDOW, threads=(1,))
 
 
-def shape_jobs(shapes: Any, names: Sequence[str], folder: Path, *, steps: int, cores: int) -> Iterator[ShapeJob]:
-    """A job for each variant; it writes its graph into a folder of its own below `folder`."""
-    for index, variant in enumerate(variants(shapes, names, cores=cores)):
+def shape_jobs(
+    shapes: Any,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    steps: int,
+    cores: int,
+    limit_s: float | None = None,
+    context_limit_s: float | None = None,
+) -> Iterator[ShapeJob]:
+    """A job for each variant; it writes its graph into a folder of its own below `folder`.
 
-        def measure(read: Read, variant: Variant = variant, index: int = index) -> list[Row]:
-            return rows_of_variant(shapes, variant, folder / str(index), steps=steps, read=read)
+    `limit_s`: a row ends after so long; `context_limit_s`: one of a small shape in int8, whatever its context.
+    """
+    for index, variant in enumerate(variants(shapes, names, cores=cores)):
+        contexts = variant.shape.dim < _SMALL_DIM and (variant.precision, variant.kv_bits) == ("int8", 32)
+        limit = context_limit_s if contexts and CODEBOOKS_MARK not in variant.shape.name else limit_s
+
+        def measure(
+            read: Read, gmacs: float, variant: Variant = variant, index: int = index, limit: float | None = limit
+        ) -> tuple[list[Row], list[Line]]:
+            apart = folder / str(index)
+            found = rows_of_variant(shapes, variant, apart, steps=steps, read=read, gmacs=gmacs, limit_s=limit)
+            for file in apart.iterdir():
+                file.unlink()
+            return found
 
         words = (variant.shape.name, variant.precision, f"cache {variant.kv_bits} bits", f"window {variant.window}")
         seconds = len(variant.threads) * steps * 4e-11 * variant.shape.layers * variant.shape.dim**2 * 14
         yield ShapeJob(label=", ".join(words), seconds=seconds, measure=measure)
 
 
-def rows_of_variant(shapes: Any, variant: Variant, folder: Path, *, steps: int, read: Read) -> list[Row]:
-    """Delay for MusicGen's shapes, stack-delay p=3 for ours, at a full window."""
+def rows_of_variant(
+    shapes: Any,
+    variant: Variant,
+    folder: Path,
+    *,
+    steps: int,
+    read: Read,
+    gmacs: float,
+    limit_s: float | None = None,
+) -> tuple[list[Row], list[Line]]:
+    """Delay for MusicGen's shapes, stack-delay p=3 for ours, at a full window; what rows cost in ours."""
     shape = variant.shape
     pattern = make_pattern("delay" if shape.musicgen else "stack-delay", shape.num_codebooks, p=3)
     written = shapes.write_shape(
@@ -83,7 +124,8 @@ def rows_of_variant(shapes: Any, variant: Variant, folder: Path, *, steps: int, 
     )
     weights = weight_bytes(initializers(written.path))
     frame_ms = 1000.0 * shape.hop_samples / shape.sample_rate
-    rows = []
+    rows: list[Row] = []
+    lines: list[Line] = []
     for threads in variant.threads:
         runtime = written.load(threads=threads)
         subject = Subject(
@@ -98,7 +140,12 @@ def rows_of_variant(shapes: Any, variant: Variant, folder: Path, *, steps: int, 
         rows.append(
             step_row(
                 runtime,
-                StepJob(pattern=pattern, context=variant.window, steps=steps),
+                StepJob(
+                    pattern=pattern,
+                    context=variant.window,
+                    steps=steps,
+                    limit_s=limit_s,
+                ),
                 subject,
                 weights=weights,
                 cache_slot=cache_bytes(runtime.shape, 1),
@@ -109,6 +156,15 @@ def rows_of_variant(shapes: Any, variant: Variant, folder: Path, *, steps: int, 
                 decoder=shapes.decoder_of(runtime, pattern),
             )
         )
-    for file in folder.iterdir():
-        file.unlink()
-    return rows
+        if threads == 1 and variant.lined:
+            lines.append(
+                line_of(
+                    runtime,
+                    initializers(written.path),
+                    model=shape.name,
+                    precision=subject.precision,
+                    core_gmacs=gmacs,
+                    rounds=_LINE_ROUNDS if shape.dim < _SMALL_DIM else _LINE_ROUNDS // 5,
+                )
+            )
+    return rows, lines

@@ -20,6 +20,7 @@ from attacca.engine.runtime import BRANCHES, PREFILL_ROWS, StepRuntime
 
 _PERIOD_S = 20.0  # ten bars
 _SEGMENT = 64  # steps between two rollbacks that keep a context short
+_FEWEST = 20  # steps after the warm-up, whatever the limit
 PATTERNS = (("delay", 1), ("flat", 1), ("stack", 1), ("stack-delay", 1), ("stack-delay", 2), ("stack-delay", 3))
 
 
@@ -62,12 +63,16 @@ def _steady(count: int, quarters_per_frame: float, layout: ConditioningLayout) -
 
 @dataclass(frozen=True, kw_only=True)
 class StepJob:
-    """What is to be timed. `context` counts cache slots; from the window on it is the window."""
+    """What is to be timed. `context` counts cache slots; from the window on it is the window.
+
+    After `limit_s` a row ends with the steps that it has, a few beyond the warm-up at least.
+    """
 
     pattern: Pattern
     context: int
     steps: int
     warm_up: int = 20
+    limit_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.steps <= self.warm_up:
@@ -101,7 +106,7 @@ def time_steps(
     sampling: Sampling,
     clock_ns: ClockNs = MONOTONIC_NS,
 ) -> list[int]:
-    """Nanoseconds of each of job.steps steps after a context of random codes.
+    """Nanoseconds of each of job.steps steps, or of those within its limit, after a context of random codes.
 
     A context below the window is held by rolling back, untimed, every few steps.
     """
@@ -109,14 +114,16 @@ def time_steps(
     fill(decoder, random_codes(frames, job.pattern.num_codebooks, codebook_size), source)
     begin, held = decoder.frontier, job.context < window
     spent_ns: list[int] = []
+    started, fewest = clock_ns(), job.warm_up + _FEWEST
+    limit_ns = None if job.limit_s is None else 1e9 * job.limit_s
     while len(spent_ns) < job.steps:
-        left = job.steps - len(spent_ns)
-        for _ in range(min(_SEGMENT, left) if held else left):
-            until = decoder.frontier + 2 * _SEGMENT  # never reached: every call is exactly one step
-            began = clock_ns()
-            decoder.plan(until, source, sampling, max_steps=1)
-            spent_ns.append(clock_ns() - began)
-        if held:
+        until = decoder.frontier + 2 * _SEGMENT  # never reached: every call is exactly one step
+        began = clock_ns()
+        if limit_ns is not None and len(spent_ns) >= fewest and began - started > limit_ns:
+            break
+        decoder.plan(until, source, sampling, max_steps=1)
+        spent_ns.append(clock_ns() - began)
+        if held and len(spent_ns) % _SEGMENT == 0:
             decoder.rollback(begin)
     return spent_ns
 
@@ -175,12 +182,14 @@ def step_row(
     )
 
 
-def bundle_jobs(own: Pattern, window: int, *, steps: int, every_pattern: bool = True) -> list[StepJob]:
+def bundle_jobs(
+    own: Pattern, window: int, *, steps: int, limit_s: float | None = None, every_pattern: bool = True
+) -> list[StepJob]:
     """Own pattern at the window first, then shorter contexts, then all other patterns at the window."""
     contexts: Sequence[int] = (window, window // 2, window // 4)
-    jobs = [StepJob(pattern=own, context=context, steps=steps) for context in contexts]
+    jobs = [StepJob(pattern=own, context=context, steps=steps, limit_s=limit_s) for context in contexts]
     for name, p in PATTERNS if every_pattern else ():
         pattern = make_pattern(name, own.num_codebooks, p=p)
         if pattern != own:
-            jobs.append(StepJob(pattern=pattern, context=window, steps=steps))
+            jobs.append(StepJob(pattern=pattern, context=window, steps=steps, limit_s=limit_s))
     return jobs

@@ -259,6 +259,10 @@ def bench_command(
     shape: Annotated[
         list[str] | None, typer.Option("--shape", help="Size of random weights, e.g. musicgen-medium.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=5.0, help="About how long: rows end by time, and say what they had."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=21, help="Steps of a row, 10000 if not given.")
     ] = None,
@@ -282,7 +286,10 @@ def bench_command(
     if shape:
         changes["shapes"] = tuple(shape)
     changes |= {name: value for name, value in (("steps", steps), ("long_s", long_s)) if value is not None}
-    options = replace(bench.QUICK if quick else bench.BenchOptions(), **changes)
+    if minutes is not None and quick:
+        raise typer.BadParameter("--quick and --minutes say two things")
+    asked = bench.QUICK if quick else bench.BenchOptions()
+    options = replace(asked if minutes is None else asked.within(minutes), **changes)
     bench.run(effective.settings, options, to=to, plot=plot, arguments=_config_flag(context))
 
 

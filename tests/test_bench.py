@@ -166,13 +166,17 @@ def test_a_short_context_is_held_and_a_full_window_runs_on() -> None:
     delay = make_pattern("delay", 4)
     spent = bench_steps.time_steps(fakes(model), StepJob(pattern=delay, context=40, steps=200), **common)
     assert (len(spent), set(spent[1:])) == (200, {4_000_000})
-    assert (model.longest, model.calls["rollback"]) == (40 + 64, 4)
+    assert (model.longest, model.calls["rollback"]) == (40 + 64, 3)
     full = FakeModel(Clock())
     bench_steps.time_steps(fakes(full), StepJob(pattern=delay, context=500, steps=200), **common)
     assert (full.longest, full.calls.get("rollback")) == (100 + 200, None)
     flat = FakeModel(Clock())
     bench_steps.time_steps(fakes(flat), StepJob(pattern=make_pattern("flat", 4), context=40, steps=30), **common)
     assert flat.longest == 10 + 30  # a frame fills four slots
+    cut = StepJob(pattern=delay, context=500, steps=10_000, limit_s=1.0)
+    assert len(bench_steps.time_steps(fakes(FakeModel(clock)), cut, **common)) == pytest.approx(241, abs=1)
+    least = StepJob(pattern=delay, context=40, steps=10_000, limit_s=0.0)
+    assert len(bench_steps.time_steps(fakes(FakeModel(clock)), least, **common)) == 40
     with pytest.raises(ValueError, match="20 steps at context 5"):
         StepJob(pattern=delay, context=5, steps=20)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_bench import ASKED, SUBJECT, TINY
 
-from attacca.bridge import bench, bench_growth, bench_live
+from attacca.bridge import bench, bench_growth, bench_line, bench_live
 from attacca.bridge.bench_bandwidth import probe
 from attacca.bridge.bench_neighbours import Neighbours
 from attacca.bridge.bench_plan import QUICK, BenchOptions, Plan, Report, subject_of
@@ -122,7 +122,14 @@ def test_the_subject_is_read_from_the_bundle_and_the_fake_is_named_as_such() -> 
 def test_a_plan_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     model, options = load_bundle(TINY), replace(QUICK, steps=22, buffer_bytes=1 << 20)
     options = replace(
-        options, codec_frames=40, calls=4, path_s=0.5, growth_s=1.0, parts=("steps", "path", "growth")
+        options,
+        codec_frames=40,
+        calls=4,
+        path_s=0.5,
+        growth_s=1.0,
+        parts=("steps", "path", "growth"),
+        chunks=3,
+        line_rounds=2,
     )
     plan = Plan(model, "tiny", Sampling(), options, threads=1, cores=2, folder=TINY, reload=lambda threads: model)
     report = Report()
@@ -141,11 +148,37 @@ def test_a_plan_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps[-1]["threads"] == 2
     assert all(0 < row["p50_ms"] <= row["p99_ms"] <= row["p999_ms"] <= row["max_ms"] for row in told["rows"])
     assert [(row["takes"], row["busy"]) for row in told["rows"] if row["name"] == "whole path"] == [
-        (1, 0), (2, 0), (1, 2)
+        (1, 0), (2, 0), (1, 1), (1, 2)
     ]  # fmt: skip
     assert [series["against"] for series in told["growth"]] == ["take length", "takes at once", "context"]
     assert told["ratios"]["stack-delay p=3 against delay"] > 0
+    assert [(chunk["busy"], chunk["chunks"] >= 3) for chunk in told["chunks"]] == [(0, True), (1, True), (2, True)]
+    assert all(chunk["in_time"] == (chunk["p999"] < 1.0) for chunk in told["chunks"])
+    (line,) = told["lines"]
+    assert (line["delay_rows"], line["stack_rows"]) == (4, 2 * (model.manifest.num_codebooks + 1))
+    assert len(line["rows"]) == len(line["p50_ms"]) and line["core_gmacs"] > 0
     assert set(told["bandwidth"]) == {"1", "2"}
+
+
+def test_a_budget_cuts_lengths_and_says_so() -> None:
+    whole, cut = BenchOptions(), BenchOptions().within(20.0)
+    assert (cut.minutes, cut.steps, cut.chunks) == (20.0, whole.steps, whole.chunks)
+    assert whole.step_limit_s is None and cut.step_limit_s == pytest.approx(44.0)
+    assert cut.shape_limit_s is not None and cut.context_limit_s is not None
+    assert cut.shape_limit_s < cut.context_limit_s < cut.step_limit_s
+    assert cut.growth_s < whole.growth_s and cut.live_runs < whole.live_runs and cut.long_s < whole.long_s
+    assert json.loads(json.dumps(asdict(cut), allow_nan=False))["minutes"] == 20.0
+    with pytest.raises(ValueError, match="bench minutes 2 is below 5"):
+        whole.within(2.0)
+
+
+def test_a_line_says_what_a_row_may_cost() -> None:
+    line = bench_line.Line(
+        model="m", precision="int8", context=8, rows=[4, 14], p50_ms=[1.4, 2.4], shared_ms=1.0, row_ms=0.1,
+        row_macs=6_000_000, core_gmacs=50.0, delay_rows=4, stack_rows=14, ratio=1.714,
+    )  # fmt: skip
+    wanted = line.wanted_row_ms
+    assert (1.0 + 14 * wanted) / (1.0 + 4 * wanted) == pytest.approx(1.35)
 
 
 def test_the_constant_source_commands_120_bpm() -> None:
@@ -159,7 +192,9 @@ def test_the_constant_source_commands_120_bpm() -> None:
 def test_the_command_writes_json_and_pictures(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = replace(QUICK, steps=21, codec_frames=40, calls=4, path_s=0.3, growth_s=0.5, buffer_bytes=1 << 20)
+    small = replace(
+        QUICK, steps=21, codec_frames=40, calls=4, path_s=0.3, growth_s=0.5, line_rounds=2, buffer_bytes=1 << 20
+    )
     monkeypatch.setattr(bench, "QUICK", small)
     flags = ["bench", "--quick", "--model", str(TINY), "--only", "steps", "--only", "growth"]
     file, plots = tmp_path / "b.json", tmp_path / "plots"

@@ -40,8 +40,21 @@ BENCH = COMMON | {
     ],
     "figures": [{"name": "memory", "value": 245.5, "unit": "MB", "of": "engine"}],
     "ratios": {"stack against delay": 1.25},
+    "chunks": [
+        {
+            "busy": 1, "threads": 1, "chunks": 1006, "chunk_ms": 160.0, "p50": 0.25, "p99": 0.5, "p999": 1.125,
+            "max": 1.5, "in_time": False,
+        }
+    ],
+    "lines": [
+        {
+            "model": "m", "precision": "int8", "context": 304, "shared_ms": 2.0, "row_ms": 0.125,
+            "row_macs": 5_750_000, "core_gmacs": 50.5, "delay_rows": 4, "stack_rows": 14, "ratio": 1.5,
+            "wanted_row_ms": 0.0625,
+        }
+    ],
     "growth": [{"against": "take length", "unit": "s", "of": "frame", "x": [1.0, 600.0], "p50_ms": [4.0, 4.5]}],
-}
+}  # fmt: skip
 PEERS = COMMON | {
     "tiny": False,
     "options": {"threads": 2},
@@ -70,6 +83,9 @@ def test_tables_hold_the_figures_of_the_run() -> None:
     assert "| memory | 245.5 MB | engine |" in speed_report.live_table(BENCH)
     assert "| take length | 1 to 600 s | frame | 4.00 to 4.50 | 1.12 |" in speed_report.growth_table(BENCH)
     assert "| stack against delay | 1.25 |" in speed_report.ratios_table(BENCH)
+    assert "| 1 | 1006 | 160 | 0.25 | 0.50 | 1.12 | 1.50 | **no** |" in speed_report.chunks_table(BENCH)
+    lines = speed_report.lines_table(BENCH)
+    assert "| m | int8 | 304 | 2.00 | 0.125 | 5.8 | 46 | 50 | 4 / 14 | 1.50 | 0.062 | 92 |" in lines
     assert "decoder step, delay (2 rows)" in speed_report.parts_table(BENCH)
     line = speed_report.machine_line(BENCH)
     assert "Some CPU, 2 cores, load 0.25" in line and "12.5 GB/s" in line and "a quick run" in line
