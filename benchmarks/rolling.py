@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from attacca.engine.generator import Codes, Sampling
-from attacca.engine.manifest import ConditioningSection, DecoderSection, Manifest, PatternSection
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
@@ -29,6 +28,7 @@ from attacca.engine.rolling import RollingDecoder
 from attacca.engine.scoring import Forcing, Silent, bits_of
 from attacca.export.musicgen import MusicgenExport, build_step
 from attacca.export.musicgen_checkpoint import MusicgenShape
+from attacca.export.shapes import musicgen_manifest
 from attacca.training.decoder_model import LayoutTensors
 from attacca.training.layout import build_layout
 from attacca.training.musicgen_model import MusicgenModel, codebook_bits
@@ -120,26 +120,8 @@ def train(sizes: Sizes, frames: int, say: Callable[[str], None]) -> MusicgenMode
 def runtime_of(model: MusicgenModel, window_frames: int) -> PromptedRuntime:
     """The exported step, with an attention window of so many frames."""
     shape = model.shape
-    manifest = Manifest(
-        format_version=1,
-        name="unwritten",
-        version="0",
-        licence="",
-        sample_rate=32000,
-        hop_samples=640,
-        num_codebooks=BOOKS,
-        codebook_size=CODES,
-        window_frames=window_frames,
-        pattern=PatternSection(name="delay"),
-        conditioning=ConditioningSection(width=0, groups=()),
-        decoder=DecoderSection(
-            layers=shape.layers, heads=shape.heads, head_dim=shape.dim // shape.heads, dim=shape.dim
-        ),
-        codec={},
-        files={},
-    )
     graph = build_step(model.weights(), shape, MusicgenExport(window_frames=window_frames))
-    return PromptedRuntime(graph.SerializeToString(), manifest)
+    return PromptedRuntime(graph.SerializeToString(), musicgen_manifest(shape, window=window_frames))
 
 
 class _Counted:

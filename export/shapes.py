@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -217,28 +218,66 @@ def write_shape(
 
 
 def manifest_of(shape: Shape, precision: str, kv_bits: int, window: int) -> Manifest:
-    """Of a graph that is in no bundle. Its pattern is a delay: which one runs is the decoder's."""
+    """Of the graph of a shape."""
+    if shape.musicgen:
+        found = musicgen_manifest(musicgen_shape(shape), window=window, precision=precision, kv_bits=kv_bits)
+        return msgspec.structs.replace(found, sample_rate=shape.sample_rate, hop_samples=shape.hop_samples)
+    decoder = DecoderSection(
+        layers=shape.layers,
+        heads=shape.heads,
+        head_dim=HEAD_DIM,
+        dim=shape.dim,
+        precision=precision,
+        kv_bits=kv_bits,
+    )
+    return manifest_without_bundle(
+        decoder,
+        codes=(shape.num_codebooks, shape.codebook_size),
+        window=window,
+        layout=shape.layout,
+        rates=(shape.sample_rate, shape.hop_samples),
+    )
+
+
+def musicgen_manifest(shape: MusicgenShape, *, window: int, precision: str = "fp32", kv_bits: int = 32) -> Manifest:
+    """Of a MusicGen step graph."""
+    decoder = DecoderSection(
+        layers=shape.layers,
+        heads=shape.heads,
+        head_dim=shape.dim // shape.heads,
+        dim=shape.dim,
+        precision=precision,
+        kv_bits=kv_bits,
+        kind=MUSICGEN,
+    )
+    return manifest_without_bundle(decoder, codes=(shape.num_codebooks, shape.codebook_size), window=window)
+
+
+def manifest_without_bundle(
+    decoder: DecoderSection,
+    *,
+    codes: tuple[int, int],
+    window: int,
+    layout: ConditioningLayout = NO_CONDITIONS,
+    rates: tuple[int, int] = (32000, 640),
+) -> Manifest:
+    """Of a step graph that is in no bundle. Its pattern is a delay: which one runs is the decoder's.
+
+    `codes`: codebooks and their size; `rates`: sample rate and hop.
+    """
     return Manifest(
         format_version=1,
         name="random",
         version="0",
         licence="none",
-        sample_rate=shape.sample_rate,
-        hop_samples=shape.hop_samples,
-        num_codebooks=shape.num_codebooks,
-        codebook_size=shape.codebook_size,
+        sample_rate=rates[0],
+        hop_samples=rates[1],
+        num_codebooks=codes[0],
+        codebook_size=codes[1],
         window_frames=window,
         pattern=PatternSection(name="delay"),
-        conditioning=ConditioningSection.of(shape.layout),
-        decoder=DecoderSection(
-            layers=shape.layers,
-            heads=shape.heads,
-            head_dim=HEAD_DIM,
-            dim=shape.dim,
-            precision=precision,
-            kv_bits=kv_bits,
-            **({"kind": MUSICGEN} if shape.musicgen else {}),
-        ),
+        conditioning=ConditioningSection.of(layout),
+        decoder=decoder,
         codec={},
         files={},
     )

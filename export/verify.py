@@ -17,11 +17,12 @@ from attacca.engine.codec import Codec
 from attacca.engine.conditioning import ConditioningLayout, Controls, encode
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Codes, Conditions, ConditionSource, Sampling
-from attacca.engine.manifest import ConditioningSection, DecoderSection, Manifest, PatternSection
+from attacca.engine.manifest import DecoderSection
 from attacca.engine.pattern import Pattern
 from attacca.engine.runtime import StepRuntime
 from attacca.engine.spectral import analyse
 from attacca.export.calibrate import forced_logits
+from attacca.export.shapes import manifest_without_bundle
 from attacca.training.codec_train import State
 from attacca.training.decoder_model import Decoder, DecoderConfig, LayoutTensors
 from attacca.training.layout import build_layout
@@ -81,29 +82,16 @@ def runtime_of(
     kv_bits: int = 32,
 ) -> StepRuntime:
     """A runtime of a graph that is not in a bundle yet. ManifestError if it does not read such rows."""
-    manifest = Manifest(
-        format_version=1,
-        name="unwritten",
-        version="0",
-        licence="",
-        sample_rate=32000,
-        hop_samples=640,
-        num_codebooks=config.num_codebooks,
-        codebook_size=config.codebook_size,
-        window_frames=config.window_frames,
-        pattern=PatternSection(name=config.pattern, p=config.p),
-        conditioning=ConditioningSection.of(layout),
-        decoder=DecoderSection(
-            layers=config.layers,
-            heads=config.heads,
-            head_dim=config.dim // config.heads,
-            dim=config.dim,
-            precision=precision,
-            kv_bits=kv_bits,
-        ),
-        codec={},
-        files={},
+    section = DecoderSection(
+        layers=config.layers,
+        heads=config.heads,
+        head_dim=config.dim // config.heads,
+        dim=config.dim,
+        precision=precision,
+        kv_bits=kv_bits,
     )
+    codes = (config.num_codebooks, config.codebook_size)
+    manifest = manifest_without_bundle(section, codes=codes, window=config.window_frames, layout=layout)
     return StepRuntime(graph.SerializeToString(), manifest)
 
 

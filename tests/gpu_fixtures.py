@@ -10,14 +10,7 @@ from attacca.engine.device import HostDriver
 from attacca.engine.device_lane import DeviceRuntime
 from attacca.engine.device_prompted import DevicePromptedRuntime
 from attacca.engine.gpu_spec import GpuSpec, spec_of
-from attacca.engine.manifest import (
-    MUSICGEN,
-    ConditioningSection,
-    DecoderSection,
-    Manifest,
-    PatternSection,
-    read_manifest,
-)
+from attacca.engine.manifest import Manifest, PatternSection, read_manifest
 from attacca.engine.ort_device import OrtMaker
 from attacca.engine.pattern import Pattern, make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
@@ -26,6 +19,7 @@ from attacca.export.gpu_musicgen import build_gpu_musicgen
 from attacca.export.gpu_ops import GpuExport
 from attacca.export.musicgen import MusicgenExport, build_step
 from attacca.export.musicgen_checkpoint import MusicgenShape
+from attacca.export.shapes import musicgen_manifest
 from attacca.export.tiny import HEADS, HIDDEN, LAYERS, random_decoder
 
 HISTORY, PROMPT_TOKENS = 24, 12
@@ -84,39 +78,18 @@ def musicgen_weights(seed: int = 0) -> dict[str, np.ndarray]:
     return weights
 
 
-def musicgen_manifest(window: int = 48) -> Manifest:
-    shape = MUSICGEN_SHAPE
-    return Manifest(
-        format_version=1,
-        name="random",
-        version="1",
-        licence="none",
-        sample_rate=8000,
-        hop_samples=160,
-        num_codebooks=shape.num_codebooks,
-        codebook_size=shape.codebook_size,
-        window_frames=window,
-        pattern=PatternSection(name="delay"),
-        conditioning=ConditioningSection(width=0, groups=()),
-        decoder=DecoderSection(
-            layers=shape.layers, heads=shape.heads, head_dim=shape.dim // shape.heads, dim=shape.dim, kind=MUSICGEN
-        ),
-        codec={},
-        files={},
-    )
-
-
+MUSICGEN_MANIFEST = musicgen_manifest(MUSICGEN_SHAPE, window=48)
 MUSICGEN_PATTERN = make_pattern("delay", MUSICGEN_SHAPE.num_codebooks)
 
 
 def musicgen_cpu() -> PromptedRuntime:
-    manifest = musicgen_manifest()
+    manifest = MUSICGEN_MANIFEST
     graph = build_step(musicgen_weights(), MUSICGEN_SHAPE, MusicgenExport(window_frames=manifest.window_frames))
     return PromptedRuntime(graph.SerializeToString(), manifest)
 
 
 def musicgen_spec(precision: str = "fp32") -> GpuSpec:
-    return spec_of(musicgen_manifest(), rows=1, history=HISTORY, precision=precision, prompt_tokens=PROMPT_TOKENS)
+    return spec_of(MUSICGEN_MANIFEST, rows=1, history=HISTORY, precision=precision, prompt_tokens=PROMPT_TOKENS)
 
 
 def musicgen_graph(spec: GpuSpec, **options: str) -> bytes:
@@ -134,7 +107,7 @@ def musicgen_graph(spec: GpuSpec, **options: str) -> bytes:
 def musicgen_device(precision: str = "fp32", **options: str) -> DevicePromptedRuntime:
     spec = musicgen_spec(precision)
     maker = OrtMaker(musicgen_graph(spec, **options), HostDriver())
-    return DevicePromptedRuntime(maker, spec, musicgen_manifest())
+    return DevicePromptedRuntime(maker, spec, MUSICGEN_MANIFEST)
 
 
 def random_prompt(tokens: int, seed: int) -> Prompt:

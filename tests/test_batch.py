@@ -18,13 +18,7 @@ pytest.importorskip("onnx")
 from attacca.engine.batch import BatchRuntime
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Sampling
-from attacca.engine.manifest import (
-    ConditioningSection,
-    DecoderSection,
-    Manifest,
-    ManifestError,
-    PatternSection,
-)
+from attacca.engine.manifest import DecoderSection, Manifest, ManifestError
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pace import measure_pace
 from attacca.engine.pattern import make_pattern
@@ -35,7 +29,14 @@ from attacca.engine.sharing import Part, plan_together
 from attacca.export.batch import build_decoder_batch, build_step_batch, save_batch, share_weights
 from attacca.export.decoder import DecoderExport, build_decoder, save_decoder
 from attacca.export.musicgen import MusicgenExport, build_step
-from attacca.export.shapes import Shape, manifest_of, musicgen_shape, random_weights, write_shape
+from attacca.export.shapes import (
+    Shape,
+    manifest_of,
+    manifest_without_bundle,
+    musicgen_shape,
+    random_weights,
+    write_shape,
+)
 from attacca.export.tiny import random_decoder
 
 CODEBOOKS, SIZE, WINDOW, DIM, HEADS, LAYERS, TAKES = 4, 32, 24, 128, 2, 2, 3
@@ -64,30 +65,14 @@ def weights(seed: int = 0) -> dict[str, np.ndarray]:
     )
 
 
-def manifest(pattern: str, precision: str) -> Manifest:
-    return Manifest(
-        format_version=1,
-        name="random",
-        version="1",
-        licence="none",
-        sample_rate=32000,
-        hop_samples=640,
-        num_codebooks=CODEBOOKS,
-        codebook_size=SIZE,
-        window_frames=WINDOW,
-        pattern=PatternSection(name=pattern, p=3),
-        conditioning=ConditioningSection.of(TINY_LAYOUT),
-        decoder=DecoderSection(layers=LAYERS, heads=HEADS, head_dim=DIM // HEADS, dim=DIM, precision=precision),
-        codec={},
-        files={},
-    )
+def manifest(precision: str) -> Manifest:
+    section = DecoderSection(layers=LAYERS, heads=HEADS, head_dim=DIM // HEADS, dim=DIM, precision=precision)
+    return manifest_without_bundle(section, codes=(CODEBOOKS, SIZE), window=WINDOW, layout=TINY_LAYOUT)
 
 
 @cache
 def runtimes(pattern: str, precision: str) -> tuple[StepRuntime, BatchRuntime]:
-    single = StepRuntime(
-        build_decoder(weights(), options(precision)).SerializeToString(), manifest(pattern, precision)
-    )
+    single = StepRuntime(build_decoder(weights(), options(precision)).SerializeToString(), manifest(precision))
     graph = build_decoder_batch(weights(), options(precision), TAKES).SerializeToString()
     return single, BatchRuntime(graph, single)
 

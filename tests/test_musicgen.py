@@ -16,14 +16,14 @@ pytest.importorskip("transformers")
 from musicgen_fixtures import CODES, VOCABULARY, generated_codes, make_musicgen, save  # noqa: E402
 
 from attacca.engine.generator import Conditions, Sampling  # noqa: E402
-from attacca.engine.manifest import ConditioningSection, DecoderSection, Manifest, PatternSection  # noqa: E402
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox  # noqa: E402
 from attacca.engine.pattern import Pattern, make_pattern  # noqa: E402
 from attacca.engine.prompted import Prompt, PromptedRuntime  # noqa: E402
 from attacca.engine.schedule import context_rows  # noqa: E402
 from attacca.export.calibrate import calibrate_cache  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prompt, build_step  # noqa: E402
-from attacca.export.musicgen_checkpoint import MusicgenShape, read_musicgen  # noqa: E402
+from attacca.export.musicgen_checkpoint import read_musicgen  # noqa: E402
+from attacca.export.shapes import musicgen_manifest  # noqa: E402
 
 pytestmark = pytest.mark.train
 torch.set_num_threads(1)
@@ -34,28 +34,6 @@ GREEDY = Sampling(temperature=0.0, guidance=3.0)
 class NoConditions:
     def rows(self, first_frame: int, count: int) -> Conditions:
         return np.zeros((count, 0), np.float32)
-
-
-def manifest_of(shape: MusicgenShape, *, window: int = WINDOW, kv_bits: int = 32) -> Manifest:
-    head_dim = shape.dim // shape.heads
-    return Manifest(
-        format_version=1,
-        name="unwritten",
-        version="0",
-        licence="",
-        sample_rate=32000,
-        hop_samples=640,
-        num_codebooks=shape.num_codebooks,
-        codebook_size=shape.codebook_size,
-        window_frames=window,
-        pattern=PatternSection(name="delay"),
-        conditioning=ConditioningSection(width=0, groups=()),
-        decoder=DecoderSection(
-            layers=shape.layers, heads=shape.heads, head_dim=head_dim, dim=shape.dim, kv_bits=kv_bits
-        ),
-        codec={},
-        files={},
-    )
 
 
 class Exported:
@@ -70,7 +48,7 @@ class Exported:
         export = MusicgenExport(window_frames=options.pop("window", WINDOW), **options)
         graph = build_step(weights, self.shape, export)
         self.runtime = PromptedRuntime(
-            graph.SerializeToString(), manifest_of(self.shape, window=export.window_frames)
+            graph.SerializeToString(), musicgen_manifest(self.shape, window=export.window_frames)
         )
         self.weights = weights
         self.prompts = onnxruntime.InferenceSession(build_prompt(weights, self.shape, export).SerializeToString())
@@ -212,7 +190,7 @@ def test_coarser_weights_and_caches_stay_near(tmp_path: Path, precision: str, kv
     scales = calibrate_cache(exact.runtime, exact.pattern, NoConditions(), frames=64) if kv_bits == 8 else None
     options = MusicgenExport(window_frames=WINDOW, precision=precision, kv_bits=kv_bits)
     graph = build_step(exact.weights, exact.shape, options, scales).SerializeToString()
-    coarse = PromptedRuntime(graph, manifest_of(exact.shape, kv_bits=kv_bits))
+    coarse = PromptedRuntime(graph, musicgen_manifest(exact.shape, window=WINDOW, kv_bits=kv_bits))
     prompt, codes = exact.prompt(token_ids(1, 7)), random_codes(2, FRAMES, 4)
     stack, level, timestep = context_rows(exact.pattern, CODES, codes)
     found = []

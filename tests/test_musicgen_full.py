@@ -15,7 +15,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("transformers")
 
 from musicgen_fixtures import generated_codes, make_musicgen, save, text_config  # noqa: E402
-from test_musicgen import NoConditions, manifest_of  # noqa: E402
+from test_musicgen import NoConditions  # noqa: E402
 
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox  # noqa: E402
@@ -24,6 +24,7 @@ from attacca.engine.prompted import Prompt, PromptedRuntime  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prompt  # noqa: E402
 from attacca.export.musicgen_bundle import ConvertOptions, write_step  # noqa: E402
 from attacca.export.musicgen_checkpoint import read_musicgen  # noqa: E402
+from attacca.export.shapes import musicgen_manifest  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 SMALL = {
@@ -68,7 +69,7 @@ def test_the_published_small_size(tmp_path: Path) -> None:
     mask = np.ones(len(expected["states"]), np.float32)
     values = session.run(None, {"states": expected["states"], "mask": mask})
     names = [value.name for value in session.get_outputs()]
-    runtime = PromptedRuntime(str(tmp_path / "decoder.onnx"), manifest_of(shape, window=WINDOW))
+    runtime = PromptedRuntime(str(tmp_path / "decoder.onnx"), musicgen_manifest(shape, window=WINDOW))
     prompt = Prompt.of(dict(zip(names, values, strict=True)), mask)
     lane = runtime.lane()
     lane.prompt, lane.guidance[0] = prompt, 3.0

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 
 import soundfile  # noqa: E402
 from musicgen_fixtures import generated_codes, make_melody, save, save_tokenizer  # noqa: E402
-from test_musicgen import GREEDY, NoConditions, manifest_of, random_codes, token_ids  # noqa: E402
+from test_musicgen import GREEDY, WINDOW, NoConditions, random_codes, token_ids  # noqa: E402
 from transformers.audio_utils import chroma_filter_bank  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -33,6 +33,7 @@ from attacca.engine.prompted import Prompt  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prefix, build_step  # noqa: E402
 from attacca.export.musicgen_bundle import ConvertOptions, convert_musicgen  # noqa: E402
 from attacca.export.musicgen_checkpoint import read_musicgen  # noqa: E402
+from attacca.export.shapes import musicgen_manifest  # noqa: E402
 
 pytestmark = pytest.mark.train
 torch.set_num_threads(1)
@@ -49,7 +50,7 @@ class Exported:
         assert not shape.cross and shape.num_chroma == 12
         self.pattern = make_pattern("delay", shape.num_codebooks, channels=channels)
         graph = build_step(checkpoint.decoder, shape, options).SerializeToString()
-        self.runtime = MelodyRuntime(graph, manifest_of(shape))
+        self.runtime = MelodyRuntime(graph, musicgen_manifest(shape, window=WINDOW))
         prefix = build_prefix(checkpoint.decoder, shape, options).SerializeToString()
         self.prefix = onnxruntime.InferenceSession(prefix)
 

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 
 import onnxruntime  # noqa: E402
 from musicgen_fixtures import CODES, make_melody, make_musicgen, save, save_tokenizer  # noqa: E402
-from test_musicgen import WINDOW, Exported, NoConditions, manifest_of, random_codes, token_ids  # noqa: E402
+from test_musicgen import WINDOW, Exported, NoConditions, random_codes, token_ids  # noqa: E402
 
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.manifest import PatternSection  # noqa: E402
@@ -27,6 +27,7 @@ from attacca.engine.stacked import StackedRuntime, positions  # noqa: E402
 from attacca.export.musicgen import MusicgenExport, build_prompt  # noqa: E402
 from attacca.export.musicgen_bundle import ConvertOptions, convert_musicgen  # noqa: E402
 from attacca.export.musicgen_stacked import build_stacked_step  # noqa: E402
+from attacca.export.shapes import musicgen_manifest  # noqa: E402
 from attacca.training.decoder_model import LayoutTensors  # noqa: E402
 from attacca.training.layout import build_layout  # noqa: E402
 from attacca.training.musicgen_model import MusicgenModel  # noqa: E402
@@ -70,7 +71,7 @@ class Stacked:
 def stacked_manifest(shape: Any, p: int) -> Any:
     import msgspec
 
-    plain = manifest_of(shape)
+    plain = musicgen_manifest(shape, window=WINDOW)
     codec: dict[str, object] = {"audio_channels": shape.audio_channels}
     return msgspec.structs.replace(plain, pattern=PatternSection(name="stack-delay", p=p), codec=codec)
 
