@@ -20,7 +20,7 @@ from attacca.training.music.styles import STYLE_NAMES
 # Groups that a host commands together are dropped together.
 _TOGETHER = (("beat", "tempo"), ("chord",), ("instruments",), ("style",))
 _MOST_LATE_FRAMES = 75  # of players against their command
-_LEAST_HEARD_FRAMES, _LEAST_LEARNED_FRAMES = 64, 64  # of a crop from a rollout
+_LEAST_FRAMES = 64  # heard, and learned, of a crop from a rollout; a third of a short one
 _LEAST_ROLLED_FRAMES = 16
 ROLLOUTS = "rollouts"  # folder beside the splits' tokens, of training/rollouts.py
 COMPOSER = "v1"  # whose styles the numbers in the labels mean
@@ -71,7 +71,7 @@ class TokenSongs:
             if split == "train" and rolled.is_file():
                 with np.load(rolled) as take:
                     first = int(take["first"])
-                    own = take["codes"][: max(0, frames - _LEAST_LEARNED_FRAMES - first)].astype(np.int64)
+                    own = take["codes"][: max(0, frames - _LEAST_FRAMES - first)].astype(np.int64)
                 if len(own):
                     self.rollouts.append((len(self.codes) - 1, first, own))
         if not self.codes:
@@ -139,8 +139,9 @@ class TokenSongs:
     def _rolled(self, rng: np.random.Generator, frames: int, prefix: int) -> tuple[np.ndarray, np.ndarray]:
         """A crop in which a rollout is heard up to somewhere behind the prefix, and the song learned after it."""
         song, first, own = self.rollouts[int(rng.integers(len(self.rollouts)))]
-        fewest = min(max(prefix, _LEAST_HEARD_FRAMES), frames - 1)
-        heard = int(rng.integers(fewest, max(fewest + 1, frames - _LEAST_LEARNED_FRAMES + 1)))
+        least = min(_LEAST_FRAMES, frames // 3)
+        fewest = max(prefix, least)
+        heard = int(rng.integers(fewest, max(fewest, frames - least) + 1))
         end = first + int(rng.integers(min(_LEAST_ROLLED_FRAMES, len(own)), len(own) + 1))
         start = min(max(end - heard, 0), len(self.codes[song]) - frames)
         codes, cond = self.crop(song, start, frames)

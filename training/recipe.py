@@ -58,12 +58,14 @@ class Size:
     codec: tuple[str, ...]  # arguments of the codec's training
     decoder: tuple[str, ...]  # arguments of the decoder's training
     decoder_module: str = "attacca.training.decoder_train"
+    rollouts: int = 0  # takes of the trained decoder, which its training then goes on with; 0: it ends there
+    again: tuple[str, ...] = ()  # arguments of that training
     export: tuple[str, ...] = ()  # arguments of the export
     scorecard: tuple[str, ...] = ()  # arguments of the scorecard
 
     def __post_init__(self) -> None:
         least = {"songs": 1, "heldout": 1, "sounds": 1, "seconds": 2.0}
-        for name, low in (least | dict.fromkeys(("heldout_styles", "switching", "levels"), 0)).items():
+        for name, low in (least | dict.fromkeys(("heldout_styles", "switching", "levels", "rollouts"), 0)).items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed: {low} and up")
 
@@ -81,6 +83,11 @@ SIZES = {
         levels=1,
         codec=("--geometry", "v1", "--minutes", "22", "--decoder-minutes", "10"),
         decoder=("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "120"),
+        rollouts=420,
+        again=(
+            *("--size", "6x256", "--crop-frames", "304", "--batch", "6", "--minutes", "60"),
+            *("--learning-rate", "1.2e-3"),
+        ),
         export=SAMPLING,
     ),
     "gpu": Size(  # one large GPU, as long as it takes; in short leases: training/gpu_run.py
@@ -110,6 +117,8 @@ SIZES = {
         sheet=("--rate", "32000", "--channels", "1"),
         codec=("--tiny", "--minutes", "0.3", "--decoder-minutes", "0.1"),
         decoder=("--tiny", "--codebook-size", "16"),
+        rollouts=4,
+        again=("--tiny", "--codebook-size", "16"),
         export=("--name", "ostinato-tiny"),
         scorecard=("--quick", "--seeds", "1000000-1000001"),
     ),
@@ -123,6 +132,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
     data, sounds, codec, decoder, bundle, card = (
         str(root / name) for name in ("data", "data/sounds", "codec", "decoder", "bundle", "quality.json")
     )
+    last = str(root / "decoder2") if size.rollouts else decoder
     songs = ("--songs", str(size.songs), "--heldout", str(size.heldout), "--seconds", str(size.seconds))
     strange = ("--heldout-styles", str(size.heldout_styles), "--switching", str(size.switching))
     return [
@@ -150,7 +160,7 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
             name="tokens",
             module="attacca.training.tokenise",
             arguments=("--data", data, "--codec", codec, "--levels", str(size.levels)),
-            result=root / "data" / "tokens",
+            result=root / "data" / "tokens" / "train",
             means=("--threads", str(workers)),
         ),
         Stage(
@@ -159,15 +169,8 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
             arguments=("--data", data, "--codec", codec, "--run", decoder, *size.decoder),
             result=root / "decoder" / "decoder.pt",
         ),
-        Stage(
-            name="export",
-            module="attacca.export.export_bundle",
-            arguments=(
-                *("--codec", codec, "--decoder", decoder, "--out", bundle),
-                *("--tokens", str(root / "data" / "tokens" / "train"), *size.export),
-            ),
-            result=root / "bundle" / "manifest.json",
-        ),
+        *(_with_rollouts(root, size, data, codec, workers) if size.rollouts else ()),
+        _export("export", root, size, decoder=last, out=bundle),
         Stage(
             name="scorecard",
             module="benchmarks.quality",
@@ -175,6 +178,42 @@ def stages(root: Path, size: Size, *, workers: int = 2) -> list[Stage]:
             result=root / "quality.json",
         ),
     ]
+
+
+def _export(name: str, root: Path, size: Size, *, decoder: str, out: str) -> Stage:
+    return Stage(
+        name=name,
+        module="attacca.export.export_bundle",
+        arguments=(
+            *("--codec", str(root / "codec"), "--decoder", decoder, "--out", out),
+            *("--tokens", str(root / "data" / "tokens" / "train"), *size.export),
+        ),
+        result=Path(out) / "manifest.json",
+    )
+
+
+def _with_rollouts(root: Path, size: Size, data: str, codec: str, workers: int) -> tuple[Stage, ...]:
+    """The decoder plays, and its training goes on from what it hears of itself."""
+    first, draft = str(root / "decoder"), str(root / "draft")
+    return (
+        _export("draft", root, size, decoder=first, out=draft),
+        Stage(
+            name="rollouts",
+            module="attacca.training.rollouts",
+            arguments=("--data", data, "--bundle", draft, "--songs", str(size.rollouts)),
+            result=root / "data" / "tokens" / "rollouts",
+            means=("--processes", str(workers)),
+        ),
+        Stage(
+            name="again",
+            module=size.decoder_module,
+            arguments=(
+                *("--data", data, "--codec", codec, "--run", str(root / "decoder2"), "--init", first),
+                *size.again,
+            ),
+            result=root / "decoder2" / "decoder.pt",
+        ),
+    )
 
 
 def run(root: Path, todo: Sequence[Stage], *, runner: Runner, clock: Callable[[], float] = time.monotonic) -> int:
