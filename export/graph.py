@@ -19,7 +19,8 @@ IR_VERSION = 10
 MICROSOFT = "com.microsoft"
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 _BITS = {"int8": 8, "int4": 4}
-_BLOCKS = (128, 64, 32, 16)
+_BLOCKS = (256, 128, 64, 32, 16)
+BLOCK = 128
 
 
 class GraphBuilder:
@@ -69,19 +70,21 @@ class GraphBuilder:
             return self.constant(name, array.astype(np.float32))
         return self.node("Cast", [self.constant(name, array.astype(np.float16))], to=TensorProto.FLOAT)
 
-    def linear(self, x: str, name: str, weight: npt.NDArray[np.float32], precision: str) -> str:
+    def linear(
+        self, x: str, name: str, weight: npt.NDArray[np.float32], precision: str, *, block: int = BLOCK
+    ) -> str:
         """x [..., in] times the transpose of weight [out, in], stored in one of PRECISIONS.
 
         int8 and int4 are symmetric and blockwise (MatMulNBits, accuracy level 4: activations are quantized per row
         and block). Row-wise on purpose: with a per-tensor activation scale the rows of one call would see each
-        other, and prefill in pieces would differ from prefill in one.
+        other, and prefill in pieces would differ from prefill in one. `block` is the most that share a scale.
         """
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         if precision not in _BITS:
             return self.node("MatMul", [x, self.widened(name, weight.T, precision)])
         bits = _BITS[precision]
-        block = block_size(weight.shape[1])
+        block = block_size(weight.shape[1], block)
         packed, scales = quantize_blockwise(weight, bits=bits, block=block)
         constants = [self.constant(f"{name}.q{bits}", packed), self.constant(f"{name}.scale", scales)]
         shape = {"N": weight.shape[0], "K": weight.shape[1]}
@@ -118,9 +121,9 @@ class GraphBuilder:
         return model
 
 
-def block_size(inputs: int) -> int:
-    """Largest block of _BLOCKS that divides the row length, else the smallest (onnxruntime pads the last block)."""
-    return next((b for b in _BLOCKS if inputs % b == 0), _BLOCKS[-1])
+def block_size(inputs: int, most: int = BLOCK) -> int:
+    """Largest block up to `most` that divides the row length, else the smallest (the last one is padded)."""
+    return next((b for b in _BLOCKS if b <= most and inputs % b == 0), _BLOCKS[-1])
 
 
 def quantize_blockwise(

@@ -17,12 +17,13 @@ import numpy.typing as npt
 import onnx
 
 from attacca.export.decoder import KV_BITS, cache_names, sample
-from attacca.export.graph import MICROSOFT, PRECISIONS, GraphBuilder
+from attacca.export.graph import BLOCK, MICROSOFT, PRECISIONS, GraphBuilder
 from attacca.export.musicgen_checkpoint import MusicgenShape
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 BRANCHES = 2
 NORM_EPSILON = 1e-5
+INT4_BLOCK = 256  # a step takes a seventh less than with 128, logits are off by a twelfth more (docs/LOG.md)
 LONE_ROWS = "attacca.lone_rows"  # metadata: a call of one row is as good as one of several
 SINGLE_SLOT = "attacca.single_slot"  # metadata: attention too sees one row where there is one
 
@@ -229,7 +230,11 @@ class StepWriter:
         return np.int8 if self.options.kv_bits == 8 else np.float32
 
     def _linear(self, x: str, name: str) -> str:
-        return self.b.linear(x, name, self.weights[name], self.options.precision)
+        return self._product(x, name, self.weights[name])
+
+    def _product(self, x: str, name: str, weight: npt.NDArray[np.float32]) -> str:
+        block = INT4_BLOCK if self.options.precision == "int4" else BLOCK
+        return self.b.linear(x, name, weight, self.options.precision, block=block)
 
     def _embed(self) -> tuple[str, str]:
         """Rows of both branches, [2, R, d], which enter alike; and zeros [1, R, d] for the one without a prompt."""
@@ -268,9 +273,9 @@ class StepWriter:
         ), total
 
     def _self_attention(self, x: str, layer: int) -> str:
-        b, prefix = self.b, f"layers.{layer}.self_attn."
+        prefix = f"layers.{layer}.self_attn."
         stacked = np.concatenate([self.weights[f"{prefix}{part}_proj.weight"] for part in "qkv"])
-        return self._attend_all(b.linear(x, f"{prefix}qkv", stacked, self.options.precision), layer)
+        return self._attend_all(self._product(x, f"{prefix}qkv", stacked), layer)
 
     def _attend_all(self, qkv: str, layer: int) -> str:
         """Attention of both branches: packed rows [2, R, 3 d] -> [2, R, d]."""
@@ -346,4 +351,4 @@ class StepWriter:
     def _heads(self, rows: str) -> str:
         """Rows [..., d] -> logits of all codebooks [..., K * V]."""
         heads = np.concatenate([self.weights[f"lm_heads.{k}.weight"] for k in range(self.shape.num_codebooks)])
-        return self.b.linear(rows, "lm_heads", heads, self.options.precision)
+        return self._product(rows, "lm_heads", heads)
