@@ -27,13 +27,16 @@ from .decoder import PatternDecoder
 from .device import DeviceError, Driver, NotAvailable, ProgramMaker
 from .device_decoder import DeviceDecoder
 from .device_lane import DeviceRuntime
+from .device_melody import DeviceMelodyDecoder, DeviceMelodyRuntime
 from .device_prompted import DeviceMusicgenDecoder, DevicePromptedRuntime
 from .device_sharing import SharedDevice
 from .device_trial import seconds_a_step, self_test, sharing_test
 from .encodec import Encodec
 from .gpu_spec import GpuSpec, GraphFile, manifest_sha256, read_spec
-from .manifest import MELODY, Manifest, ManifestError, read_manifest
+from .manifest import Manifest, ManifestError, read_manifest
 from .musicgen import PromptedDecoder
+from .prompted import Prompt
+from .runtime import Floats
 
 BACKENDS = ("auto", "cpu", "cuda", "tensorrt")
 GPU_BACKENDS = ("tensorrt", "cuda")  # by expected speed
@@ -67,13 +70,20 @@ class DeviceModel(Model):
 class PromptedDeviceModel(PromptedModel):
     """The same for a bundle that is told by a text what to play."""
 
-    device: DevicePromptedRuntime
+    device: DevicePromptedRuntime | DeviceMelodyRuntime
 
     def decoder(self) -> PromptedDecoder:
         """A fresh stream of the decoder itself, which knows no more than its window."""
         if _failed(self.device):
             return super().decoder()
-        return DeviceMusicgenDecoder(self.device, self.pattern, self.box)
+        kind = DeviceMelodyDecoder if isinstance(self.device, DeviceMelodyRuntime) else DeviceMusicgenDecoder
+        return kind(self.device, self.pattern, self.box)
+
+    def prompt(self, text: str, chroma: Floats | None = None) -> Prompt:
+        """As PromptedModel's; nothing of it is made for the CPU as long as the device plays."""
+        if self.text is None or self.device.failed:
+            return super().prompt(text, chroma)
+        return self.text.prompt(text, chroma)
 
 
 def _failed(device: DeviceRuntime) -> bool:
@@ -103,8 +113,6 @@ def gpu_folders(bundle: Path, manifest: Manifest) -> list[Path]:
 
 def find_spec(bundle: Path, manifest: Manifest) -> tuple[Path, GpuSpec]:
     """Folder and list of a bundle's graphs. ManifestError if there are none, or the ones found do not fit."""
-    if manifest.decoder.kind == MELODY:
-        raise ManifestError(f"{manifest.name} is a melody model, which has no graphs for GPUs")
     folders = gpu_folders(bundle, manifest)
     for folder in folders:
         if folder.is_dir():
@@ -224,8 +232,9 @@ def on_device(model: Model, bundle: Path, name: str, driver: Driver, open_graph:
     parts["batch"] = None  # of the CPU's graphs
     if isinstance(model, PromptedModel):
         parts["beside"] = None  # a device's decoders are one thread's
-        prompted = DevicePromptedRuntime(maker, spec, model.manifest, name=name)
-        found: Model = PromptedDeviceModel(**parts, device=prompted)
+        parts["beside"] = None  # threads of the CPU's: a device's lanes are one thread's
+        kind = DeviceMelodyRuntime if spec.melody else DevicePromptedRuntime
+        found: Model = PromptedDeviceModel(**parts, device=kind(maker, spec, model.manifest, name=name))
     else:
         found = DeviceModel(**parts, device=DeviceRuntime(maker, spec, model.manifest, name=name))
     self_test(model, found)

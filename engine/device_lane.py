@@ -150,7 +150,7 @@ class DeviceLane:
         self.logits: Floats = np.zeros(1, np.float32)
         half = spec.head_dim // 2
         self._frequencies = spec.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
-        if spec.prompted:
+        if spec.absolute:
             half = spec.dim // 2
             self._frequencies = _POSITION_BASE ** (-np.arange(half, dtype=np.float64) / (half - 1))
 
@@ -260,10 +260,12 @@ class DeviceLane:
         cond: Floats,
     ) -> None:
         angles = timestep[:, None] * self._frequencies
-        if self.spec.prompted:
+        each: dict[str, npt.NDArray[Any]]
+        each = {"stack": stack, "level": level, "cond": cond, "cos": np.cos(angles), "sin": np.sin(angles)}
+        if self.spec.absolute:
             each = {"stack": stack, "position": np.concatenate([np.cos(angles), np.sin(angles)], axis=1)}
-        else:
-            each = {"stack": stack, "level": level, "cond": cond, "cos": np.cos(angles), "sin": np.sin(angles)}
+            if self.spec.rows > 1:
+                each["level"] = level
         for name, rows in each.items():
             inputs[name][:count] = rows
             inputs[name][count:] = rows[:1]  # idle rows are the first again, and nobody sees them

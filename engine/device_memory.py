@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,37 @@ class SeatMemory:
             raise ValueError(f"saved memory has {saved.rows.nbytes} bytes, allowed: {rows.nbytes}")
         self.driver.copy_rows(rows, saved.rows)
 
+    def pack(self, seat: int, slots: int) -> Packed:
+        """A copy of a seat's first slots, of all its tensors."""
+        pieces = self._slots(seat, slots)
+        packed = Packed(self.driver, pieces)
+        for target, source in zip(packed.pieces, pieces, strict=True):
+            self.driver.copy_rows(target, source)
+        return packed
+
+    def unpack(self, seat: int, packed: Packed) -> None:
+        """A seat's first slots are what was packed; the others stay."""
+        width = packed.pieces[0].width
+        slots = width // (self._slot_bytes)
+        for target, source in zip(self._slots(seat, slots), packed.pieces, strict=True):
+            self.driver.copy_rows(target, source)
+
+    @property
+    def _slot_bytes(self) -> int:
+        """Of one head."""
+        dtype, shape = next(iter(self.spec.cache(1).values()))
+        return shape[3] * dtype.itemsize
+
+    def _slots(self, seat: int, slots: int) -> list[Rows]:
+        """A seat's first slots in each tensor, head by head of both branches."""
+        _, shape = next(iter(self.spec.cache(1).values()))
+        size = self._slot_bytes
+        return [
+            Rows(address=tensor.address, width=slots * size, pitch=shape[2] * size, height=shape[0] * shape[1])
+            for name, tensor in self.tensors(seat, 1).items()
+            if name in self._cache.places
+        ]
+
     def close(self) -> None:
         """Give the memory back. Idempotent."""
         self._finalizer()
@@ -134,6 +165,20 @@ class Saved:
         self._finalizer = weakref.finalize(self, release, driver, addresses, [], [])
         addresses.append(driver.allocate(like.nbytes))
         self.rows = Rows(address=addresses[0], width=like.width, pitch=like.width, height=like.height)
+
+
+class Packed:
+    """Some slots of a seat without what lies between; given back when nothing refers to it."""
+
+    def __init__(self, driver: Driver, like: Sequence[Rows]) -> None:
+        addresses: list[int] = []
+        self._finalizer = weakref.finalize(self, release, driver, addresses, [], [])
+        addresses.append(driver.allocate(sum(rows.nbytes for rows in like)))
+        self.pieces: list[Rows] = []
+        place = addresses[0]
+        for rows in like:
+            self.pieces.append(Rows(address=place, width=rows.width, pitch=rows.width, height=rows.height))
+            place += rows.nbytes
 
 
 def release(

@@ -20,12 +20,13 @@ from .pattern import Pattern
 from .prompted import MASK, Prompt
 from .runtime import Floats, Ints
 from .schedule import Schedule, StepRows
+from .stacked import positions
 
 _MASKED = np.float32(-3e4)  # what halves can hold, and e to the power of it is 0
 
 
 class DevicePromptedLane(DeviceLane):
-    """A DeviceLane with a prompt. Rows have no level and no conditions; outputs are those of the first row."""
+    """A DeviceLane with a prompt. Rows have no conditions; without levels, outputs are those of the first row."""
 
     def __init__(self, runtime: DeviceRuntime) -> None:
         super().__init__(runtime)
@@ -58,6 +59,8 @@ class DevicePromptedLane(DeviceLane):
         timestep: Ints,
         cond: Floats,
     ) -> None:
+        if self.spec.rows > 1:
+            timestep = positions(timestep, level, self.spec.num_codebooks, self.spec.channels)
         super()._fill(inputs, count, stack, level, timestep, cond)
         inputs[MASK][:] = self._mask
 
@@ -105,7 +108,11 @@ class DeviceMusicgenDecoder(DeviceDecoder, MusicgenDecoder):
         return other
 
     def _before(self, ahead: Schedule, rows: StepRows) -> None:
-        self._prompted_lane.attend(self.track.shares(ahead.origin + ahead.step + self.origin))
+        if self._pattern.family == "row":
+            self._prompted_lane.attend(self.track.shares(ahead.origin + ahead.step + self.origin))
+        else:  # see PromptedDecoder
+            kept = max(rows.kept_timestep, 0)
+            self._prompted_lane.attend(((self.track.heard(kept + self.origin), 1.0),))
 
     @property
     def _prompted_lane(self) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from .manifest import Manifest, ManifestError, encode_manifest
+from .manifest import MELODY, Manifest, ManifestError, encode_manifest
 from .ring_slots import RingConfig
 
 SPEC_FILE = "gpu.json"
@@ -53,11 +53,18 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     precision: str
     rotary_base: float
     prompt_tokens: int = 0  # of a decoder that attends to a prompt; 0: a stacked one
+    channels: int = 1  # of sound, as positions of rows with levels count
+    melody: bool = False  # conditions stand before the tokens
     graphs: tuple[GraphFile, ...] = ()
 
     @property
     def prompted(self) -> bool:
         return self.prompt_tokens > 0
+
+    @property
+    def absolute(self) -> bool:
+        """Whether rows have their positions added, as MusicGen's; else keys are turned by them."""
+        return self.prompted or self.melody
 
     @property
     def ring(self) -> RingConfig:
@@ -94,8 +101,13 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "guidance": (f32, (t,)),
             "top_k": (i32, (t,)),
         }
-        if self.prompted:
-            return found | {"position": (f32, (t, r, self.dim)), "cross_mask": (f32, (t, self.prompt_tokens))}
+        if self.absolute:
+            found |= {"position": (f32, (t, r, self.dim))}
+            if self.rows > 1:
+                found |= {"level": (i32, (t, r)), "row_of_level": (i32, (t, k))}
+            if self.melody:
+                return found | {"given": (f32, (t, BRANCHES, r, self.dim))}
+            return found | {"cross_mask": (f32, (t, self.prompt_tokens))}
         turned = (f32, (t, r, self.head_dim // 2))
         return found | {
             "level": (i32, (t, r)),
@@ -130,7 +142,8 @@ def capacity_for(window: int, rows: int) -> int:
 
 def spec_of(manifest: Manifest, *, rows: int, history: int, precision: str, prompt_tokens: int = 0) -> GpuSpec:
     """Sizes for a bundle's graphs."""
-    decoder = manifest.decoder
+    decoder, channels = manifest.decoder, manifest.codec.get("audio_channels", 1)
+    assert isinstance(channels, int)
     return GpuSpec(
         version=SPEC_VERSION,
         manifest_sha256=manifest_sha256(manifest),
@@ -147,6 +160,8 @@ def spec_of(manifest: Manifest, *, rows: int, history: int, precision: str, prom
         precision=precision,
         rotary_base=decoder.rotary_base,
         prompt_tokens=prompt_tokens,
+        channels=channels,
+        melody=decoder.kind == MELODY,
     )
 
 

@@ -93,13 +93,13 @@ def read_weights(graph: onnx.ModelProto, *, num_codebooks: int) -> Weights:
 
 
 def read_musicgen(
-    graph: onnx.ModelProto, *, layers: int, heads: int, num_codebooks: int
+    graph: onnx.ModelProto, *, layers: int, heads: int, num_codebooks: int, melody: bool = False
 ) -> tuple[Weights, MusicgenShape]:
     """A step graph of MusicGen, of either pattern, as weights under the checkpoint's names; and their shape.
 
     What a step graph does not tell is taken as one audio channel and a text encoder of the decoder's size, and keys
     and values of the attention across stand in the prompt graph. ValueError where a matrix is missing: a melody
-    model's graph lacks `encoder_attn`.
+    model's graph lacks `encoder_attn`, which `melody` says.
     """
     stored = Stored(graph)
     table = np.split(stored.array("embed_tokens").astype(np.float32), num_codebooks)
@@ -114,10 +114,12 @@ def read_musicgen(
     norms = ["layer_norm"]
     for layer in range(layers):
         prefix = f"layers.{layer}."
-        norms += [f"{prefix}{part}_layer_norm" for part in ("self_attn", "encoder_attn", "final")]
+        across = () if melody else ("encoder_attn",)
+        norms += [f"{prefix}{part}_layer_norm" for part in ("self_attn", *across, "final")]
         each = np.split(stored.matrix(f"{prefix}self_attn.qkv"), 3)
         weights |= {f"{prefix}self_attn.{part}_proj.weight": each[i] for i, part in enumerate("qkv")}
-        for part in ("self_attn.out_proj", "encoder_attn.q_proj", "encoder_attn.out_proj", "fc1", "fc2"):
+        projections = [f"{part}.{each}_proj" for part in across for each in ("q", "out")]
+        for part in ("self_attn.out_proj", *projections, "fc1", "fc2"):
             weights[f"{prefix}{part}.weight"] = stored.matrix(f"{prefix}{part}.weight")
     weights |= {f"{name}.{part}": stored.array(f"{name}.{part}") for name in norms for part in ("weight", "bias")}
     size, dim = lm_heads[0].shape
@@ -131,5 +133,6 @@ def read_musicgen(
         audio_channels=1,
         text_dim=dim,
         activation="relu" if "Relu" in stored.operators else "gelu",
+        cross=not melody,
     )
     return weights, shape

@@ -14,7 +14,15 @@ import onnx
 from msgspec import UNSET
 
 from attacca.engine.gpu_spec import SPEC_FILE, GpuSpec, GraphFile, spec_of
-from attacca.engine.manifest import DECODER_ROLE, MUSICGEN, Manifest, ManifestError, manifest_pattern, read_manifest
+from attacca.engine.manifest import (
+    DECODER_ROLE,
+    MELODY,
+    MUSICGEN,
+    Manifest,
+    ManifestError,
+    manifest_pattern,
+    read_manifest,
+)
 from attacca.export.bundle_weights import read_musicgen, read_weights
 from attacca.export.gpu_graph import build_gpu_decoder
 from attacca.export.gpu_musicgen import build_gpu_musicgen
@@ -28,6 +36,7 @@ DIALECTS = {
     "standard": {"dialect": "standard", "attention": "operator"},
 }
 _LEAST_HISTORY = 16
+_TOKEN_STEP = 16  # so that every seat's share of a prompt begins where a device wants it to
 
 
 def sizes_of(manifest: Manifest, precision: str = "fp16") -> GpuSpec:
@@ -35,18 +44,18 @@ def sizes_of(manifest: Manifest, precision: str = "fp16") -> GpuSpec:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, allowed: {', '.join(PRECISIONS)}")
     pattern, kind = manifest_pattern(manifest), manifest.decoder.kind
-    prompted = kind == MUSICGEN and pattern.family != "stack"
-    if kind is not UNSET and kind != "stacked" and not prompted:
+    if kind not in (UNSET, "stacked", MUSICGEN, MELODY) or (kind == MELODY and pattern.family == "stack"):
         raise ManifestError(
             f"{manifest.name} is of kind {kind!r} with the pattern {pattern.name}: no graph for GPUs"
         )
+    most = 1 if manifest.text is UNSET else manifest.text.max_tokens
     reach = pattern.lag_steps + pattern.num_codebooks * pattern.steps_per_timestep + 1
     return spec_of(
         manifest,
         rows=pattern.num_codebooks + 1 if pattern.family == "stack" else 1,
         history=max(_LEAST_HISTORY, reach),
         precision=precision,
-        prompt_tokens=0 if not prompted else 2 * (1 if manifest.text is UNSET else manifest.text.max_tokens),
+        prompt_tokens=-(-2 * most // _TOKEN_STEP) * _TOKEN_STEP if kind == MUSICGEN else 0,
     )
 
 
@@ -61,10 +70,11 @@ def build(bundle: Path, spec: GpuSpec, manifest: Manifest, *, takes: int, dialec
         precision=spec.precision,
         **DIALECTS[dialect],
     )
-    if not spec.prompted:
+    if not spec.absolute:
         weights = read_weights(graph, num_codebooks=spec.num_codebooks)
         return build_gpu_decoder(weights, options, heads=spec.heads, window_frames=spec.window)
-    read, shape = read_musicgen(graph, layers=spec.layers, heads=spec.heads, num_codebooks=spec.num_codebooks)
+    sizes = {"layers": spec.layers, "heads": spec.heads, "num_codebooks": spec.num_codebooks}
+    read, shape = read_musicgen(graph, **sizes, melody=spec.melody)
     return build_gpu_musicgen(read, shape, options, window_frames=spec.window, prompt_tokens=spec.prompt_tokens)
 
 

@@ -94,6 +94,17 @@ def guided(ops: GpuOps, branches: str, num_codebooks: int, codebook_size: int) -
     return b.node("Add", [untold, b.node("Mul", [b.node("Sub", [told, untold]), scale])], out="logits")
 
 
+def logits_by_level(ops: GpuOps, hidden: str, heads: npt.NDArray[np.float32]) -> str:
+    """Logits [2 T, K, V] of rows [2 T, R, d] by heads [K, d, V]: each codebook's row is what row_of_level names."""
+    b, o, dim = ops.b, ops.options, heads.shape[1]
+    flat = ops.reshape(hidden, BRANCHES * o.takes * o.rows, dim)
+    first = b.constant("first_rows", (np.arange(BRANCHES * o.takes, dtype=np.int32) * o.rows)[:, None])
+    rows = b.node("Gather", [flat, b.node("Add", [ops.both("row_of_level"), first])], axis=0)  # [2 T, K, d]
+    per_book = b.node("Transpose", [rows], perm=[1, 0, 2])
+    logits = b.node("MatMul", [per_book, ops.weight("heads", heads)])
+    return b.node("Transpose", [logits], perm=[1, 0, 2])
+
+
 def draw(ops: GpuOps, logits: str, num_codebooks: int, codebook_size: int) -> None:
     """Outputs tokens, checksum, logits and history.out: argmax(logits + temperature * noise) over the top_k.
 
@@ -175,10 +186,5 @@ class _StackedWriter:
 
     def _logits(self, hidden: str) -> str:
         """Guided logits [T, K, V]: each codebook's head reads the row that row_of_level names, in both branches."""
-        ops, b, s, o = self.ops, self.ops.b, self.shape, self.ops.options
-        flat = ops.reshape(hidden, BRANCHES * o.takes * o.rows, s.dim)
-        first = b.constant("first_rows", (np.arange(BRANCHES * o.takes, dtype=np.int32) * o.rows)[:, None])
-        rows = b.node("Gather", [flat, b.node("Add", [ops.both("row_of_level"), first])], axis=0)  # [2 T, K, d]
-        per_book = b.node("Transpose", [rows], perm=[1, 0, 2])
-        logits = b.node("MatMul", [per_book, ops.weight("heads", self.weights["heads"])])
-        return guided(ops, b.node("Transpose", [logits], perm=[1, 0, 2]), s.num_codebooks, s.codebook_size)
+        ops, s = self.ops, self.shape
+        return guided(ops, logits_by_level(ops, hidden, self.weights["heads"]), s.num_codebooks, s.codebook_size)

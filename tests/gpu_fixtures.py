@@ -92,12 +92,12 @@ def musicgen_spec(precision: str = "fp32") -> GpuSpec:
     return spec_of(MUSICGEN_MANIFEST, rows=1, history=HISTORY, precision=precision, prompt_tokens=PROMPT_TOKENS)
 
 
-def musicgen_graph(spec: GpuSpec, **options: str) -> bytes:
+def musicgen_graph(spec: GpuSpec, takes: int = 1, **options: str) -> bytes:
     sizes = {"rows": 1, "capacity": spec.capacity, "history": spec.history, "precision": spec.precision}
     model = build_gpu_musicgen(
         musicgen_weights(),
         MUSICGEN_SHAPE,
-        GpuExport(**sizes, **options),
+        GpuExport(**sizes, takes=takes, **options),
         window_frames=spec.window,
         prompt_tokens=spec.prompt_tokens,
     )

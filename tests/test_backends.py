@@ -345,7 +345,8 @@ def test_a_take_of_a_session_sounds_the_same_on_a_device(bundle: Path, caplog: p
 def test_loading_asks_for_the_backend_and_says_which_one_plays(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fake_choice(model: Any, folder: Path, backend: str, *, say: Any) -> Any:
+    def fake_choice(model: Any, folder: Path, backend: str, *, say: Any, several: bool) -> Any:
+        assert not several
         parts = {"driver": FakeDriver, "openers": {"cuda": fake_cuda}, "move_codec": stay}
         return choose(model, folder, backend, say=say, **parts)
 

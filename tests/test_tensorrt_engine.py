@@ -15,7 +15,7 @@ from fake_gpu import TINY_GPU, tiny_gpu_graph, tiny_gpu_spec  # noqa: E402
 from gpu_fixtures import musicgen_graph, musicgen_spec  # noqa: E402
 
 from attacca.engine.device import DeviceError, DeviceInfo  # noqa: E402
-from attacca.engine.manifest import ManifestError, read_manifest  # noqa: E402
+from attacca.engine.manifest import ManifestError, PatternSection, read_manifest  # noqa: E402
 from attacca.export.gpu_bundle import sizes_of, write_graphs  # noqa: E402
 from attacca.export.tensorrt_engine import TIMING_CACHE, EngineOptions, build_engine, write_engine  # noqa: E402
 
@@ -47,10 +47,11 @@ def test_an_engine_is_built_ahead_of_time_from_a_bundle_for_a_gpu_that_is_not_he
     assert not (path.parent / TIMING_CACHE).exists()  # this package keeps none
 
 
-def test_musicgens_graph_is_parsed_and_the_cache_is_written_in_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("takes", [1, 4])
+def test_musicgens_graph_is_parsed_and_the_cache_is_written_in_place(tmp_path: Path, takes: int) -> None:
     module = rtx()
     path = tmp_path / "step.onnx"
-    path.write_bytes(musicgen_graph(musicgen_spec("fp16"), dialect="standard", attention="operator"))
+    path.write_bytes(musicgen_graph(musicgen_spec("fp16"), takes=takes, dialect="standard", attention="operator"))
     builder = module.Builder(module.Logger(module.Logger.ERROR))
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = module.OnnxParser(network, module.Logger(module.Logger.ERROR))
@@ -153,8 +154,14 @@ def test_bundles_that_have_no_graphs_are_refused(tmp_path: Path) -> None:
 
     manifest = read_manifest(TINY)
     decoder = msgspec.structs.replace(manifest.decoder, kind="musicgen-melody")
-    with pytest.raises(ManifestError, match="is of kind 'musicgen-melody'"):
+    with pytest.raises(ManifestError, match="is of kind 'musicgen-melody' with the pattern stack-delay"):
         sizes_of(msgspec.structs.replace(manifest, decoder=decoder))
+    delay = msgspec.structs.replace(manifest, decoder=decoder, pattern=PatternSection(name="delay"))
+    told = sizes_of(delay)
+    assert (told.melody, told.prompt_tokens, told.rows) == (True, 0, 1)
+    decoder = msgspec.structs.replace(manifest.decoder, kind="musicgen")
+    stacked = sizes_of(msgspec.structs.replace(manifest, decoder=decoder, codec={"audio_channels": 2}))
+    assert (stacked.rows, stacked.channels, stacked.prompt_tokens) == (5, 2, 16)
     with pytest.raises(ValueError, match="precision is 'int8', allowed: fp32, fp16"):
         sizes_of(manifest, "int8")
     assert sizes_of(manifest).rows == manifest.num_codebooks + 1
