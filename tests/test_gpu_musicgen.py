@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ for name in ("onnx", "transformers", "tokenizers"):
     pytest.importorskip(name)
 
 from fake_gpu import FakeDriver  # noqa: E402
-from musicgen_fixtures import make_musicgen, save, save_tokenizer  # noqa: E402
+from musicgen_fixtures import make_melody, make_musicgen, save, save_tokenizer  # noqa: E402
 
 from attacca.engine.backends import backend_of, choose  # noqa: E402
 from attacca.engine.bundle import PromptedModel, load_bundle  # noqa: E402
@@ -21,6 +23,7 @@ from attacca.engine.encodec import Encodec  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.engine.offline import continue_offline  # noqa: E402
 from attacca.engine.ort_device import OrtMaker  # noqa: E402
+from attacca.engine.sharing import Part  # noqa: E402
 from attacca.export.gpu_bundle import write_graphs  # noqa: E402
 from attacca.export.musicgen_bundle import ConvertOptions, convert_musicgen  # noqa: E402
 
@@ -40,13 +43,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "bundle"
 
 
-def on_device(model: Any, bundle: Path) -> Any:
-    def opened(folder: Path, spec: Any, driver: Any) -> Any:
-        return OrtMaker(folder / spec.graphs[0].path, driver)
+def on_device(model: Any, bundle: Path, *, several: bool = False) -> Any:
+    def opened(folder: Path, spec: Any, driver: Any, takes: int = 1) -> Any:
+        return OrtMaker(next(folder / graph.path for graph in spec.graphs if graph.takes == takes), driver)
 
-    openers = {"cuda": opened}
-    codec: Any = lambda codec, *_: codec  # noqa: E731
-    found = choose(model, bundle, "cuda", say=pytest.fail, driver=FakeDriver, openers=openers, move_codec=codec)
+    ticks = itertools.count()
+    options: dict[str, Any] = {"openers": {"cuda": opened}, "move_codec": lambda codec, *_: codec}
+    options |= {"clock": lambda: float(next(ticks)), "several": several}
+    found = choose(model, bundle, "cuda", say=pytest.fail, driver=FakeDriver, **options)
     assert backend_of(found) == "cuda"
     return found
 
@@ -68,6 +72,33 @@ def test_a_take_told_a_text_is_the_cpus_past_its_window(bundle: Path) -> None:
         found.append(generator.read(90, 140))
     np.testing.assert_array_equal(*found)
     assert len(np.unique(found[0])) > 20
+
+
+def test_a_melody_bundle_is_the_cpus_and_its_takes_share_steps(tmp_path: Path) -> None:
+    source = save(make_melody(chroma_length=5), tmp_path / "source")
+    save_tokenizer(source)
+    convert_musicgen(source, tmp_path / "bundle", ConvertOptions(window_frames=72))
+    several = (1, 2)
+    write_graphs(
+        tmp_path / "bundle", tmp_path / "bundle" / "gpu", precision="fp32", dialects=("onnxruntime",), takes=several
+    )
+    loaded = load_bundle(tmp_path / "bundle")
+    model = on_device(loaded, tmp_path / "bundle", several=True)
+    assert isinstance(loaded, PromptedModel)
+    assert model.batch is not None
+    takes = []
+    for each in (loaded, model):
+        each.tell("slow jazz piano", np.eye(12, dtype=np.float32)[[0, 4, 7, 4, 0]])
+        takes.append([each.generator() for _ in range(2)])
+    for number, take in enumerate(takes[0]):
+        take.plan(24, Nothing(), replace(SAMPLING, seed=number))
+    parts = [
+        Part(generator=take, until_frame=24, source=Nothing(), sampling=replace(SAMPLING, seed=number))
+        for number, take in enumerate(takes[1])
+    ]
+    assert min(model.batch.runtime.stepper().plan(parts, 99)) >= 24
+    for alone, shared in zip(*takes, strict=True):
+        np.testing.assert_array_equal(alone.read(0, 24), shared.read(0, 24))
 
 
 class Nothing:
