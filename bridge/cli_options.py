@@ -29,6 +29,7 @@ def setting(name: str, *more: str) -> Any:
 Model = Annotated[str | None, setting("model", "-m")]
 Fake = Annotated[bool | None, setting("fake")]
 Threads = Annotated[int | None, setting("threads", "-t")]
+SecondCore = Annotated[str | None, setting("second_core")]
 Backend = Annotated[str | None, setting("backend")]
 Text = Annotated[str | None, setting("text")]
 Seed = Annotated[int | None, setting("seed")]

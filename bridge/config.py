@@ -50,6 +50,11 @@ class Settings:
     model: str = _setting("ostinato", "Model bundle: a name (see `attacca models list`) or a directory.")
     fake: bool = _setting(False, "Use the fake backend: no weights, test tones in place of music.")
     threads: int = _setting(1, "Threads of each model.", low=1, high=64)
+    second_core: str = _setting(
+        "auto",
+        "Let large models use a core beside the decode thread's; auto: where there is one and steps take long.",
+        choices=("auto", "on", "off"),
+    )
     backend: str = _setting(
         "auto",
         "What computes the decoder; auto is the fastest that computes what the CPU does.",

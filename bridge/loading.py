@@ -33,7 +33,8 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
     if settings.fake:
         return FakeModel(manifest=FakeConfig(tone=True))
     folder = find_bundle(settings.model)
-    model = _held(load_bundle(folder, threads=settings.threads, several=several), settings)
+    loaded = load_bundle(folder, threads=settings.threads, several=several, beside=settings.second_core)
+    model = _held(loaded, settings)
     model = choose(
         model,
         folder,

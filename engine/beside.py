@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from .musicgen import PromptedDecoder
 from .prompted import PromptedRuntime
 
 Found = TypeVar("Found")
-Wanted = Literal["auto", "on", "off"]
-WANTED: tuple[Wanted, ...] = ("auto", "on", "off")
+WANTED = ("auto", "on", "off")
 LEAST_SHARE = 0.3  # of a frame's duration: from here on a step leaves too little for the rest on one core
 _WORKERS = 2  # one hears, one steps; at most two threads of the three compute at a time, but for moments
 _MEASURED_STEPS = 3
@@ -70,15 +69,18 @@ class Hearing:
 def beside_for(
     runtime: PromptedRuntime,
     frame_s: float,
-    wanted: Wanted,
+    wanted: str,
     *,
     cores: int | None = None,
     clock: Callable[[], float] = time.thread_time,
 ) -> Beside | None:
     """Threads for a model, if they are wanted; "auto": if there is another core and a step takes long enough.
 
-    Load thread; "auto" measures a few steps, by the thread's own time, which minds no busy neighbour.
+    Load thread; "auto" measures a few steps, by the thread's own time, which minds no busy neighbour. ValueError if
+    `wanted` is not in WANTED.
     """
+    if wanted not in WANTED:
+        raise ValueError(f"a second core is wanted {wanted!r}, allowed: {', '.join(WANTED)}")
     if wanted != "auto":
         return Beside() if wanted == "on" else None
     if (usable_cores() if cores is None else cores) < 2:

@@ -18,7 +18,7 @@ import platformdirs
 from msgspec import UNSET
 
 from .batch import BatchRuntime
-from .beside import Beside, Wanted, beside_for
+from .beside import Beside, beside_for
 from .code_levels import CodeLevels
 from .codec import Codec
 from .company import Batch
@@ -123,7 +123,7 @@ class PromptedModel(Model):
 
 
 def load_bundle(
-    path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False, beside: Wanted = "auto"
+    path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False, beside: str = "auto"
 ) -> Model:
     """Load the bundle in the directory `path`; `threads` for each session, `verify` compares the hashes.
 

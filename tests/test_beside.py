@@ -157,8 +157,10 @@ def ticking(step_s: float) -> Callable[[], float]:
     ],
 )
 def test_who_gets_another_core(runtime: PromptedRuntime, wanted: str, cores: int, share: float, used: bool) -> None:
-    found = beside_for(runtime, 0.02, wanted, cores=cores, clock=ticking(share * 0.02))  # type: ignore[arg-type]
+    found = beside_for(runtime, 0.02, wanted, cores=cores, clock=ticking(share * 0.02))
     assert (found is not None) == used
+    with pytest.raises(ValueError, match="wanted 'perhaps', allowed: auto, on, off"):
+        beside_for(runtime, 0.02, "perhaps")
 
 
 def test_a_take_sounds_the_same(runtime: PromptedRuntime, tmp_path: Path) -> None:

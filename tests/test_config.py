@@ -41,6 +41,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "hold_level": False,
         "hold_beat": False,
         "threads": 2,
+        "second_core": "off",
         "backend": "cuda",
         "text": "slow jazz",
         "seed": 7,
