@@ -1,4 +1,4 @@
-"""What a user would pick instead, in the same run: `python -m benchmarks.peers --json p.json [--tiny]`.
+"""What a user would pick instead, in the same run: `python -m benchmarks.peers --json p.json [--minutes 15]`.
 
 transformers' MusicGen `generate`, its static-cache form through torch.compile, a streamer that decodes the whole
 prefix every chunk, and our decoders in plain torch, eager and compiled; beside our runtime, on the same shapes, the
@@ -10,70 +10,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attacca.bridge.bench_bandwidth import BUFFER_BYTES, probe
+from attacca.bridge.bench_bandwidth import probe
 from attacca.bridge.bench_growth import Series
 from attacca.bridge.bench_rows import Row, Subject, as_json, summarise
 from attacca.bridge.bench_shapes import Variant
 from attacca.bridge.machine import commit, machine, versions
-from attacca.export.shapes import OSTINATO, SHAPES, Shape
+from attacca.export.shapes import Shape
+from benchmarks.peers_options import TINY, Options
 
 TARGET = ("int4", 8)  # precision of weights, bits of the cache: the row that the CPU target is for
-VARIANTS = (("fp32", 32), ("fp32", 8), ("int8", 32), ("int8", 8), ("int4", 32), TARGET)
+VARIANTS = (("fp32", 32), TARGET, ("int8", 8), ("int8", 32), ("int4", 32), ("fp32", 8))
 _LOGITS = "logits.npy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Sizes and lengths of a run; `tiny` ones finish in seconds and mean nothing but that everything runs."""
-
-    tiny: bool = False
-    threads: int = 2
-    window: int = 500
-    steps: int = 300  # of ours and of torch's
-    peer_steps: int = 60  # of transformers', around a context of `window`
-    path_s: float = 30.0
-    chunk_frames: int = 50  # of the streamer: a second
-    chunks: int = 20
-    compiler: str = "inductor"
-    buffer_bytes: int = BUFFER_BYTES  # of the memory probe
-    folder: str = ""
-
-    @property
-    def musicgen(self) -> Shape:
-        small = SHAPES["musicgen-small"]
-        sizes: dict[str, Any] = {"layers": 2, "dim": 128, "hidden": 256, "codebook_size": 64}
-        return replace(small, **sizes, sample_rate=8000, hop_samples=80) if self.tiny else small
-
-    @property
-    def ours(self) -> Shape:
-        sizes: dict[str, Any] = {"layers": 2, "dim": 128, "hidden": 128, "codebook_size": 32, "num_codebooks": 3}
-        return replace(OSTINATO, **sizes) if self.tiny else OSTINATO
-
-
-TINY = Options(
-    buffer_bytes=1 << 22,
-    tiny=True,
-    threads=1,
-    window=60,
-    steps=12,
-    peer_steps=8,
-    path_s=1.0,
-    chunk_frames=10,
-    chunks=3,
-    compiler="eager",
-)
 
 
 def ours(options: Options, precision: str, kv_bits: int) -> dict[str, Any]:
@@ -88,7 +50,9 @@ def ours(options: Options, precision: str, kv_bits: int) -> dict[str, Any]:
     written = peers_ours.write(variant, folder)
     bandwidth = probe([1, options.threads], buffer_bytes=options.buffer_bytes)
     threads = tuple(sorted({1, options.threads}))
-    rows = peers_ours.step_rows(written, threads=threads, steps=options.steps, bandwidth=bandwidth)
+    rows = peers_ours.step_rows(
+        written, threads=threads, steps=options.steps, limit_s=options.limit_s, bandwidth=bandwidth
+    )
     found, exact = peers_ours.forced_logits(written), Path(options.folder) / _LOGITS
     if (precision, kv_bits) == ("fp32", 32):
         np.save(exact, found)
@@ -113,7 +77,9 @@ def our_shape(options: Options) -> dict[str, Any]:
         variant = Variant(shape=options.ours, precision=precision, kv_bits=32, window=options.window, threads=(1,))
         threads = tuple(sorted({1, options.threads}))
         written = peers_ours.write(variant, folder)
-        rows += peers_ours.step_rows(written, threads=threads, steps=options.steps, bandwidth=bandwidth)
+        rows += peers_ours.step_rows(
+            written, threads=threads, steps=options.steps, limit_s=options.limit_s, bandwidth=bandwidth
+        )
     return {"rows": [as_json(row) for row in rows]}
 
 
@@ -128,7 +94,13 @@ def plain_torch(options: Options, shape: Shape, compiler: str | None) -> dict[st
     _threads(options.threads)
     pattern = pattern_of(shape)
     runtime: Any = TorchRuntime(random_weights(shape), shape, options.window, compiler=compiler)
-    job = StepJob(pattern=pattern, context=options.window, steps=options.steps, warm_up=min(20, options.steps - 1))
+    job = StepJob(
+        pattern=pattern,
+        context=options.window,
+        steps=options.steps,
+        warm_up=min(20, options.steps - 1),
+        limit_s=options.limit_s,
+    )
     spent_ns = time_steps(
         PatternDecoder(runtime, pattern),
         job,
@@ -239,19 +211,19 @@ def _row(
 
 
 def peers(options: Options) -> dict[str, Callable[[Options], dict[str, Any]]]:
-    """Every part of a run by name, in order; fp32 first, whose logits the others are compared with."""
-    found: dict[str, Callable[[Options], dict[str, Any]]] = {
+    """Every part of a run by name, in order: fp32 first, whose logits the others are compared with, then what a
+    table cannot do without, then what has to be compiled first, then our other precisions."""
+    own = {
         f"ours-{precision}-{bits}": lambda o, p=precision, b=bits: ours(o, p, b)  # type: ignore[misc]
         for precision, bits in VARIANTS
     }
-    found["our-shape"] = our_shape
-    for label, shape in (("musicgen", options.musicgen), ("our-shape", options.ours)):
-        found[f"torch-{label}"] = lambda o, s=shape: plain_torch(o, s, None)  # type: ignore[misc]
-        found[f"torch-compiled-{label}"] = lambda o, s=shape: plain_torch(o, s, o.compiler)  # type: ignore[misc]
-    found["transformers"] = transformers_generate
+    found: dict[str, Callable[[Options], dict[str, Any]]] = {name: own[name] for name in list(own)[:3]}
+    found |= {"our-shape": our_shape, "transformers": transformers_generate, "streamer": streamer}
+    for compiler, kind in ((None, "torch"), (options.compiler, "torch-compiled")):
+        for label, shape in (("our-shape", options.ours), ("musicgen", options.musicgen)):
+            found[f"{kind}-{label}"] = lambda o, s=shape, c=compiler: plain_torch(o, s, c)  # type: ignore[misc]
     found["transformers-static"] = lambda o: transformers_generate(o, static=True)
-    found["streamer"] = streamer
-    return found
+    return found | own
 
 
 def merge(parts: dict[str, dict[str, Any]], options: Options, notes: list[str]) -> dict[str, Any]:
@@ -311,25 +283,43 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     return found | {"memory_mb": round(kilobytes / 1e3, 1)}
 
 
-def run(options: Options, names: Sequence[str], *, apart: bool) -> dict[str, Any]:
-    """All named parts; `apart` in processes of their own. One that fails becomes a note."""
+def run(
+    options: Options, names: Sequence[str], *, apart: bool, clock: Callable[[], float] = time.monotonic
+) -> dict[str, Any]:
+    """All named parts; `apart` in processes of their own. One that fails, or has no time left, becomes a note."""
     parts: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
+    until = None if options.minutes is None else clock() + 60.0 * options.minutes
     with tempfile.TemporaryDirectory(prefix="attacca-peers-") as folder:
         options = replace(options, folder=folder)
         for name in names:
+            left_s = None if until is None else until - clock()
+            if left_s is not None and left_s < 0.02 * 60.0 * (options.minutes or 0.0):
+                notes.append(f"{name} was left out: the {options.minutes:g} minutes were over")
+                continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
-                parts[name] = _apart(name, options) if apart else measure(name, options)
+                parts[name] = _apart(name, options, left_s) if apart else measure(name, options)
+            except subprocess.TimeoutExpired:
+                notes.append(f"{name} gave no figure in the {left_s:.0f} s that were left for it")
             except (subprocess.SubprocessError, RuntimeError, ValueError) as error:
                 notes.append(f"{name} gave no figure: {str(error)[-500:]}")
+            for leftover in Path(folder).rglob("*.onnx*"):  # graphs of up to 1.7 GB
+                leftover.unlink()
     return merge(parts, options, notes)
 
 
-def _apart(name: str, options: Options) -> dict[str, Any]:
+def _apart(name: str, options: Options, limit_s: float | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.peers", "--part", name, "--options", json.dumps(asdict(options))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            told, _ = process.communicate(timeout=limit_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # its compilers too
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
     return found
 
 
@@ -339,6 +329,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: everything runs, figures mean nothing")
     parser.add_argument("--threads", type=int, help="of every model, 2 if not given")
+    parser.add_argument("--minutes", type=float, help="most that the run may take; what it leaves out is noted")
     parser.add_argument("--only", nargs="+", help="parts to run")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--options", help=argparse.SUPPRESS)
@@ -349,6 +340,8 @@ def main() -> None:
     options = TINY if given.tiny else Options()
     if given.threads:
         options = replace(options, threads=given.threads)
+    if given.minutes:
+        options = options.within(given.minutes)
     told = run(options, given.only or list(peers(options)), apart=True)
     text = json.dumps(told, indent=1, allow_nan=False)
     if given.json:

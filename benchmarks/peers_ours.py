@@ -87,8 +87,15 @@ def _calibrated(shape: Shape, pattern: Pattern, folder: Path, common: dict[str, 
     return cache_scales(decoder, runtime.shape)
 
 
-def step_rows(ours: Ours, *, threads: tuple[int, ...], steps: int, bandwidth: dict[str, Any]) -> list[Row]:
-    """Steps at the full window."""
+def step_rows(
+    ours: Ours,
+    *,
+    threads: tuple[int, ...],
+    steps: int,
+    bandwidth: dict[str, Any],
+    limit_s: float | None = None,
+) -> list[Row]:
+    """Steps at the full window, those of a row within `limit_s` seconds."""
     weights = weight_bytes(initializers(ours.written.path))
     rows = []
     for count in threads:
@@ -96,7 +103,13 @@ def step_rows(ours: Ours, *, threads: tuple[int, ...], steps: int, bandwidth: di
         rows.append(
             step_row(
                 runtime,
-                StepJob(pattern=ours.pattern, context=ours.variant.window, steps=steps, warm_up=min(20, steps - 1)),
+                StepJob(
+                    pattern=ours.pattern,
+                    context=ours.variant.window,
+                    steps=steps,
+                    warm_up=min(20, steps - 1),
+                    limit_s=limit_s,
+                ),
                 ours.subject(count),
                 weights=weights,
                 cache_slot=cache_bytes(runtime.shape, 1),

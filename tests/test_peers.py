@@ -101,3 +101,14 @@ def test_ratios_compare_equal_threads_and_a_failure_is_a_note() -> None:
     told = peers.run(replace(peers.TINY, compiler="no such compiler"), ["torch-compiled-our-shape"], apart=False)
     assert (told["rows"], told["target"]) == ([], {})
     assert "torch-compiled-our-shape gave no figure" in told["notes"][0]
+
+
+def test_a_budget_ends_rows_and_leaves_out_what_has_no_time() -> None:
+    options = peers.TINY.within(15.0)
+    assert (options.minutes, options.limit_s, options.steps) == (15.0, 6.0, peers.TINY.steps)
+    now = iter((0.0, 0.0, 890.0, 899.0))  # the run begins, then the time before each part
+    short = replace(peers.TINY, minutes=15.0, path_s=0.4)
+    names = ["our-shape", "torch-our-shape", "streamer"]
+    told = peers.run(short, names, apart=False, clock=lambda: next(now))
+    assert {row["backend"] for row in told["rows"]} == {"onnxruntime-cpu"}
+    assert told["notes"] == [f"{name} was left out: the 15 minutes were over" for name in names[1:]]
