@@ -38,6 +38,9 @@ def models_pull(
         str, typer.Option("--precision", help="Checkpoint: weights of its bundle: int8, int4, fp16, fp32.")
     ] = "int8",
     kv_bits: Annotated[int, typer.Option("--kv-bits", help="Checkpoint: cache of its bundle: 32 or 8.")] = 32,
+    window_frames: Annotated[
+        int | None, typer.Option("--window-frames", help="Checkpoint: frames that a frame sees, 1536 if not given.")
+    ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Hub: branch, tag or commit.")] = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="Hub: URL of a mirror.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Hub: only what is here already.")] = False,
@@ -58,6 +61,7 @@ def models_pull(
             sha256=sha256,
             precision=precision,
             kv_bits=kv_bits,
+            window_frames=window_frames,
             revision=revision,
             endpoint=endpoint,
             offline=offline,

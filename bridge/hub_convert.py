@@ -33,6 +33,8 @@ from attacca.engine.manifest import (
 )
 
 _CONVERTER = "attacca.export.musicgen_bundle"
+WINDOWS = (64, 1536)  # frames; the most is what the published models see
+_WINDOW = "window_frames"
 KINDS = frozenset(("musicgen", "musicgen_melody"))  # of what it converts, by the model_type of config.json
 
 
@@ -43,6 +45,7 @@ def pull_repository(
     checkpoint: Path | None = None,
     precision: str = "int8",
     kv_bits: int = 32,
+    window_frames: int | None = None,
     show: bool = True,
     **options: Any,
 ) -> Path:
@@ -51,10 +54,11 @@ def pull_repository(
     `to`: the bundle's folder, else under the repository's name where bundles are found. `checkpoint`: the folder
     of the files that it is made of, else in the user's cache. HubError in the user's words. Main thread.
     """
-    _check(precision, kv_bits)
+    _check(precision, kv_bits, window_frames)
     folder = fetch(repo, checkpoint, kinds=KINDS, show=show, **options)
     name = bundle_name(repo.split("/")[1])
-    return convert(folder, to or default_bundle(name), name=name, precision=precision, kv_bits=kv_bits, show=show)
+    making: dict[str, Any] = {"precision": precision, "kv_bits": kv_bits, "window_frames": window_frames}
+    return convert(folder, to or default_bundle(name), name=name, **making, show=show)
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -74,19 +78,31 @@ def default_bundle(name: str) -> Path:
     return platformdirs.user_data_path("attacca") / "models" / name
 
 
-def convert(folder: Path, to: Path, *, name: str, precision: str, kv_bits: int = 32, show: bool = True) -> Path:
+def convert(
+    folder: Path,
+    to: Path,
+    *,
+    name: str,
+    precision: str,
+    kv_bits: int = 32,
+    window_frames: int | None = None,
+    show: bool = True,
+) -> Path:
     """Write the bundle of the checkpoint in `folder` into `to`; what is there of the same origin is replaced.
 
+    `window_frames`: that a frame sees, the published models' 30 s if None.
     HubError says why it cannot be, and then `to` is as it was.
     """
     if not is_checkpoint(folder):
         raise HubError(
             f"{folder} is no MusicGen checkpoint ({_kind(folder) or 'no config.json'}): nothing here plays it"
         )
-    _check(precision, kv_bits)
+    _check(precision, kv_bits, window_frames)
     to = to.expanduser().absolute()
     origin = {"checkpoint": folder.name} | {key: value for key, value in source_of(folder).items() if value}
     wanted: dict[str, str | int] = {**origin, "precision": precision, "kv_bits": kv_bits}
+    if window_frames is not None:
+        wanted[_WINDOW] = window_frames
     if _is_there(to, wanted, folder):
         return to
     if show:
@@ -107,12 +123,14 @@ def convert(folder: Path, to: Path, *, name: str, precision: str, kv_bits: int =
     return to
 
 
-def _check(precision: str, kv_bits: int) -> None:
+def _check(precision: str, kv_bits: int, window_frames: int | None) -> None:
     need_library("onnx", "musicgen")
     if precision not in PRECISIONS:
         raise HubError(f"precision is {precision!r}, allowed: {', '.join(PRECISIONS)}")
     if kv_bits not in KV_BITS:
         raise HubError(f"kv-bits is {kv_bits}, allowed: {', '.join(map(str, KV_BITS))}")
+    if window_frames is not None and not WINDOWS[0] <= window_frames <= WINDOWS[1]:
+        raise HubError(f"window-frames is {window_frames}, allowed: {WINDOWS[0]}..{WINDOWS[1]}")
 
 
 def _kind(folder: Path) -> str:
@@ -131,7 +149,7 @@ def _is_there(to: Path, wanted: Mapping[str, str | int], folder: Path) -> bool:
         there = read_manifest(to).provenance
     except ManifestError:
         there = {}
-    same = all(there.get(key) == value for key, value in wanted.items() if key != "endpoint")
+    same = all(there.get(key) == wanted.get(key) for key in {*wanted, _WINDOW} - {"endpoint"})
     if same and not verify_bundle(to):
         return True
     key = "repo" if "repo" in wanted else "checkpoint"
@@ -145,8 +163,7 @@ def _is_there(to: Path, wanted: Mapping[str, str | int], folder: Path) -> bool:
 def _write(folder: Path, partial: Path, name: str, wanted: Mapping[str, str | int]) -> None:
     converter = importlib.import_module(_CONVERTER)
     given = {"name": name, "precision": wanted["precision"], "kv_bits": wanted["kv_bits"]}
-    if "licence" in wanted:
-        given["licence"] = wanted["licence"]
+    given |= {key: wanted[key] for key in ("licence", _WINDOW) if key in wanted}
     try:
         converter.convert_musicgen(folder, partial, converter.ConvertOptions(**given))
     except ValueError as error:

@@ -42,6 +42,7 @@ def pull(
     sha256: str = "",
     precision: str = "int8",
     kv_bits: int = 32,
+    window_frames: int | None = None,
     show: bool = True,
     environment: Mapping[str, str] | None = None,
     **hub_options: Any,
@@ -50,11 +51,12 @@ def pull(
 
     source: a name of `downloads.json`, a URL or path of a bundle (.zip, or a folder), a checkpoint's folder, or
     OWNER/NAME of the hub. to: the folder; default: under its name in the user's data folder.
-    sha256: what the file must hash to. precision, kv_bits: of a checkpoint's bundle. hub_options: as
-    bridge/hub_convert.py's `pull_repository` takes them.
+    sha256: what the file must hash to. precision, kv_bits, window_frames: of a checkpoint's bundle.
+    hub_options: as bridge/hub_convert.py's `pull_repository` takes them.
     PullError (a UserError) says what is wrong and what helps; nothing is left half. Main thread.
     """
-    making: dict[str, Any] = {"precision": precision, "kv_bits": kv_bits, "show": show}
+    making: dict[str, Any] = {"precision": precision, "kv_bits": kv_bits, "window_frames": window_frames}
+    making["show"] = show
     if (local := _local(source)) is not None:
         if hub_convert.is_checkpoint(local):
             name = hub_convert.bundle_name(local.resolve().name)

@@ -32,6 +32,7 @@ class FakeOptions:
     precision: str
     kv_bits: int
     licence: str = "CC-BY-NC-4.0"
+    window_frames: int = 1536
 
 
 @pytest.fixture
@@ -102,12 +103,16 @@ def change_precision(hub: HubServer, folder: Path) -> dict[str, object]:
     return {"precision": "int4"}
 
 
+def change_window(hub: HubServer, folder: Path) -> dict[str, object]:
+    return {"window_frames": 500}
+
+
 def damage(hub: HubServer, folder: Path) -> dict[str, object]:
     (folder / "decoder.onnx").write_bytes(b"?")
     return {}
 
 
-@pytest.mark.parametrize("change", [change_commit, change_precision, damage])
+@pytest.mark.parametrize("change", [change_commit, change_precision, change_window, damage])
 def test_what_is_there_of_the_same_repository_is_replaced(
     hub: HubServer,
     made: list[FakeOptions],
@@ -121,6 +126,10 @@ def test_what_is_there_of_the_same_repository_is_replaced(
     provenance = read_manifest(folder).provenance
     assert provenance["commit"] == hub.repositories[NAME].commit
     assert provenance["precision"] == more.get("precision", "int8")
+    assert provenance.get("window_frames") == more.get("window_frames")
+    assert made[-1].window_frames == more.get("window_frames", 1536)
+    pull(NAME, tmp_path / "b", endpoint=hub.url, show=False)
+    assert len(made) == (3 if more else 2)  # what was asked for before is made again
     assert verify_bundle(folder) == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -191,6 +200,8 @@ def test_what_cannot_be_made_is_said_before_anything_comes(
         pull(NAME, tmp_path / "b", precision="int3", endpoint=hub.url, show=False)
     with pytest.raises(HubError, match="kv-bits is 4, allowed: 8, 32"):
         pull(NAME, tmp_path / "b", kv_bits=4, endpoint=hub.url, show=False)
+    with pytest.raises(HubError, match=r"window-frames is 9, allowed: 64\.\.1536"):
+        pull(NAME, tmp_path / "b", window_frames=9, endpoint=hub.url, show=False)
     assert hub.asked == []
 
 

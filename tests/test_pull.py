@@ -323,5 +323,5 @@ def test_a_repository_goes_to_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
     flags = ["--revision", "main", "--to", str(tmp_path / "there")]
     assert app(["models", "pull", "facebook/musicgen-small", *flags], standalone_mode=False) == 0
     options = {"show": True, "revision": "main", "endpoint": None, "offline": False}
-    options |= {"checkpoint": None, "precision": "int8", "kv_bits": 32}
+    options |= {"checkpoint": None, "precision": "int8", "kv_bits": 32, "window_frames": None}
     assert asked == [("facebook/musicgen-small", tmp_path / "there", options)]
