@@ -39,6 +39,8 @@ from attacca.export.shapes import (
 )
 from attacca.export.tiny import random_decoder
 
+pytestmark = pytest.mark.train
+
 CODEBOOKS, SIZE, WINDOW, DIM, HEADS, LAYERS, TAKES = 4, 32, 24, 128, 2, 2, 3
 SAMPLINGS = [
     Sampling(seed=1, guidance=2.0),

@@ -31,6 +31,8 @@ from attacca.export.encodec_checkpoint import random_checkpoint
 from attacca.export.encodec_plan import EncodecConfig
 from attacca.export.shapes import NO_CONDITIONS, Shape, write_shape
 
+pytestmark = pytest.mark.train
+
 SHAPE = Shape(
     name="small", layers=1, dim=64, hidden=128, codebook_size=32, sample_rate=8000, hop_samples=160, musicgen=True
 )

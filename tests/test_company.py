@@ -32,6 +32,8 @@ from attacca.export.bundle import write_bundle
 from attacca.export.decoder import DecoderExport, save_decoder
 from attacca.export.tiny import DIM, HEADS, HIDDEN, LAYERS, LAYOUT, WINDOW_FRAMES, random_decoder
 
+pytestmark = pytest.mark.train
+
 RATE, TAKES = 48000, 4
 PAYS = Pace(cost=(1.0, 1.2, 1.4, 1.6))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,3 +135,12 @@ def test_no_file_is_too_long() -> None:
         for path in sources(folder)
     }
     assert not {name: length for name, length in lengths.items() if length > MOST_LINES}
+
+
+def test_tests_of_extras_are_run_where_the_extras_are() -> None:
+    """`make test` has neither onnx nor torch and skips such a file; `make test-train` takes what is marked."""
+    extra = re.compile(r'importorskip\("(librosa|onnx|safetensors|tokenizers|torch|transformers)"\)')
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").glob("test_*.py"))}
+    asking = {name for name, text in files.items() if extra.search(text)}
+    assert len(asking) > 20
+    assert not [name for name in sorted(asking) if "mark.train" not in files[name]]

@@ -11,6 +11,8 @@ pytest.importorskip("onnx")
 
 from benchmarks.in_time import Options, lines, run
 
+pytestmark = pytest.mark.train
+
 TOY = Options(tiny=True, window=60, seconds=2.0, steps=21)
 
 

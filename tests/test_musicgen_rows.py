@@ -14,6 +14,8 @@ from attacca.engine.prompted import PromptedRuntime
 from attacca.engine.runtime import MIN_ROWS, StepLane
 from attacca.export.shapes import Shape, decoder_of, write_shape
 
+pytestmark = pytest.mark.train
+
 SHAPE = Shape(name="small", layers=2, dim=128, hidden=256, codebook_size=32, musicgen=True)
 FRAMES, WINDOW = 11, 8
 

@@ -10,6 +10,8 @@ onnx = pytest.importorskip("onnx")
 
 from attacca.export.graph import GraphBuilder, quantize_by_outputs  # noqa: E402
 
+pytestmark = pytest.mark.train
+
 INPUTS, OUTPUTS = 200, 96
 
 
