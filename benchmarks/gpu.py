@@ -1,8 +1,9 @@
 """Decoders on an NVIDIA GPU: one command, resumable, within ten minutes: `python -m benchmarks.gpu --root RUN`.
 
-Environment, correctness against the CPU, steps per second, real-time factors, launch gaps, many takes at once. Each
-part is a process of its own, so one that fails costs itself alone; finished parts are not done again. Wheels that
-the machine lacks come from a folder (--wheels), whole or in parts; docs/gpu.md says which. Not run on a GPU so far.
+Environment, correctness against the CPU, steps per second, real-time factors, launch gaps, many takes that share
+steps, an engine that serves them. Each part is a process of its own, so one that fails costs itself alone; finished
+parts are not done again. Wheels that the machine lacks come from a folder (--wheels), whole or in parts;
+docs/gpu.md says which. Not run on a GPU so far.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ from attacca.training.gpu_plan import WHOLE, Part  # noqa: E402
 from attacca.training.gpu_stop import EXIT_UNFINISHED  # noqa: E402
 
 FLAVOURS = (("onnxruntime", "plain"), ("onnxruntime", "operator"), ("standard", "operator"))
-CASE_NAMES = ("ostinato", "ostinato-delay", "small", "medium")
-BATCHED = ("ostinato", "small")
+CASE_NAMES = ("ostinato", "ostinato-delay", "small", "small-stacked", "medium")
+BATCHED = ("ostinato", "ostinato-delay", "small")
+PLAIN = ("ostinato", "small")  # in the flavour of plain operators too, which tells little more
+ONCE = ("small-stacked",)  # in one flavour
+AGAINST = {"ostinato": "ostinato-delay", "small-stacked": "small"}  # stack-delay against delay
+SERVED = (1, 8, 32)
 TAKES = (1, 2, 4, 8, 16, 32)
-# Minutes by plan: graphs of medium are 2.8 GB, and are written once for each flavour.
-_MINUTES = {"ostinato": 0.3, "ostinato-delay": 0.3, "small": 0.5, "medium": 1.2}
-_BATCHED_MINUTES = {"ostinato": 0.6, "small": 1.2}
+# Minutes by plan: weights of medium are 2.8 GB, written once for all flavours.
+_MINUTES = {"ostinato": 0.3, "ostinato-delay": 0.3, "small": 0.5, "small-stacked": 0.5, "medium": 0.9}
+_BATCHED_MINUTES = {"ostinato": 0.5, "ostinato-delay": 0.4, "small": 1.1}
 _STEPS = 10_000
 _RESERVE_S = 8.0
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-rtx-cu13-bindings", "numpy", "onnx")
@@ -68,14 +73,16 @@ def plan(root: Path, backend: str, *, toy: bool) -> list[Part]:
 
     names = [name for name in CASE_NAMES if not (toy and name == "medium")]
     flavours = FLAVOURS[2:] if backend == "tensorrt" else FLAVOURS
-    parts = [part("environment", 0.1, optional=False), part("path.ostinato", 0.3)]
+    parts = [part("environment", 0.1, optional=False), part("path.ostinato", 0.3), part("engine.ostinato", 0.5)]
     for kind, cases in (("correct", names), ("steps", names), ("takes", BATCHED)):
         for case in cases:
             for dialect, attention in flavours:
                 if kind == "takes" and (dialect, attention) != flavours[-1]:
                     continue  # of one flavour: it takes a graph for every number of takes
-                if case == "medium" and kind == "steps" and (dialect, attention) == FLAVOURS[0]:
-                    continue  # a minute for what the others tell
+                if (dialect, attention) == FLAVOURS[0] and case not in PLAIN:
+                    continue
+                if (dialect, attention) != flavours[-1] and case in ONCE:
+                    continue
                 minutes = 0.15 if kind == "correct" else _MINUTES[case]
                 minutes = _BATCHED_MINUTES[case] if kind == "takes" else minutes
                 parts.append(part(f"{kind}.{case}.{dialect}.{attention}", minutes))
@@ -87,15 +94,19 @@ def do_part(name: str, root: Path, backend: str, *, toy: bool) -> Any:
     if name == "environment":
         return environment(backend)
     from benchmarks import gpu_measure as measure
+    from benchmarks import gpu_takes
     from benchmarks.gpu_models import CASES, TOYS, Flavour
 
     driver, opener = opened(backend)
     dialect = "standard" if backend == "tensorrt" else "onnxruntime"
     bench = measure.Bench(driver, opener, root / "graphs", dialect)
-    if name == "path.ostinato":
+    if name in ("path.ostinato", "engine.ostinato"):
         bundle = REPOSITORY / "tests" / "data" / "tiny" if toy else REPOSITORY / "engine" / "bundles" / "ostinato"
-        copied = shutil.copytree(bundle, root / "bundle", dirs_exist_ok=True)
-        return measure.path(bench, copied, lambda: opened(backend)[0], chunks=4 if toy else 40)
+        copied = shutil.copytree(bundle, root / name, dirs_exist_ok=True)
+        if name == "path.ostinato":
+            return measure.path(bench, copied, lambda: opened(backend)[0], chunks=4 if toy else 40)
+        counts, seconds = ((1, 3), 2.0) if toy else (SERVED, 6.0)
+        return list(gpu_takes.engine(bench, copied, lambda: opened(backend)[0], counts, seconds=seconds))
     kind, case_name, dialect, attention = name.split(".")
     case = (TOYS if toy else CASES)[case_name]
     flavour = Flavour(precision="fp16", dialect=dialect, attention=attention)
@@ -103,7 +114,8 @@ def do_part(name: str, root: Path, backend: str, *, toy: bool) -> Any:
         return measure.correct(bench, case, flavour)
     if kind == "steps":
         return measure.steps(bench, case, flavour, count=64 if toy else _STEPS)
-    return list(measure.takes_at_once(bench, case, flavour, TAKES[:3] if toy else TAKES))
+    counts, rounds = (TAKES[:3], 4) if toy else (TAKES, 60)
+    return list(gpu_takes.takes_at_once(bench, case, flavour, counts, rounds=rounds))
 
 
 def opened(backend: str) -> tuple[Any, Callable[[Path, Any], Any]]:
@@ -191,6 +203,7 @@ def report(root: Path, parts: Sequence[Part]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "environment": None,
         "path": [],
+        "engine": [],
         "correct": [],
         "steps": [],
         "takes": [],
@@ -208,10 +221,26 @@ def report(root: Path, parts: Sequence[Part]) -> dict[str, Any]:
             told[kind] = value
         else:
             told[kind] += value if isinstance(value, list) else [value]
+    told["ratios"] = ratios(told)
     revision = subprocess.run(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"], capture_output=True, check=False)
     told["seconds"] = {part.name: state[part.name]["seconds"] for part in parts}
     told["commit"] = revision.stdout.decode().strip()
     return told
+
+
+def ratios(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Time for a second of audio under stack-delay over that under delay, by flavour and takes in a step."""
+    found = []
+    for kind in ("steps", "takes"):
+        done = [row for row in told[kind] if "failed" not in row]
+        rows = {(row["case"], row["flavour"], row.get("takes", 1)): row for row in done}
+        for (case, flavour, count), row in rows.items():
+            other = rows.get((AGAINST.get(case, ""), flavour, count))
+            if other is not None:
+                name = "rtf" if kind == "steps" else "rtf_each"
+                ratio = {"of": case, "over": other["case"], "flavour": flavour, "takes": count, "by": kind}
+                found.append(ratio | {"ratio": row[name] / other[name]})
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,19 +193,6 @@ def spans(call: Callable[[], None], count: int) -> list[float]:
 def quantiles(values: list[float]) -> dict[str, float]:
     points = {"p50": 50, "p99": 99, "p999": 99.9, "max": 100}
     return {name: float(np.percentile(values, point)) for name, point in points.items()}
-
-
-def takes_at_once(bench: Bench, case: Case, flavour: Flavour, counts: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Steps of several takes in one: milliseconds, and how many takes that makes in real time."""
-    for count in counts:
-        try:
-            row = on_device(bench, case, flavour, bench.open(case, flavour, count), takes=count)
-        except DeviceError as error:
-            yield {"case": case.name, "flavour": flavour.name, "takes": count, "failed": str(error)}
-            return
-        row["rtf_each"] = max(row["device_ms"], row["host_ms"]) * FRAMES_PER_SECOND / 1e3
-        row["takes_in_real_time"] = count / row["rtf_each"]
-        yield row
 
 
 def on_device(bench: Bench, case: Case, flavour: Flavour, maker: ProgramMaker, *, takes: int) -> dict[str, Any]:

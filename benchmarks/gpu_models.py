@@ -26,6 +26,7 @@ from attacca.engine.musicgen import MusicgenDecoder, PromptBox
 from attacca.engine.pattern import Pattern, make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.engine.runtime import StepRuntime
+from attacca.engine.stacked import StackedRuntime
 from attacca.export.decoder import DecoderExport, build_decoder
 from attacca.export.gpu_bundle import save
 from attacca.export.gpu_graph import build_gpu_decoder
@@ -33,6 +34,8 @@ from attacca.export.gpu_musicgen import build_gpu_musicgen
 from attacca.export.gpu_ops import GpuExport
 from attacca.export.musicgen import MusicgenExport, build_step
 from attacca.export.musicgen_checkpoint import MusicgenShape
+from attacca.export.musicgen_stacked import LEVELS, build_stacked_step
+from attacca.export.weight_pool import WeightPool
 
 FRAMES_PER_SECOND = 50.0
 HISTORY, PROMPT_TOKENS = 32, 64
@@ -124,7 +127,8 @@ class Case:
             return np.resize(noise * np.float32(scale), shape)
 
         if self.kind == "musicgen":
-            return {
+            levels = {LEVELS: drawn((self.num_codebooks + 1, self.dim), 1.0)} if self.rows > 1 else {}
+            return levels | {
                 name: drawn(shape, 0.1) + np.float32("norm.weight" in name)
                 if len(shape) == 1
                 else drawn(shape, shape[-1] ** -0.5)
@@ -162,12 +166,14 @@ _MUSICGEN: dict[str, Any] = {
     "window": 500,
     "pattern": "delay",
 }
+_SMALL: dict[str, Any] = _MUSICGEN | {"layers": 24, "dim": 1024, "heads": 16, "hidden": 4096}
 CASES: Mapping[str, Case] = {
     case.name: case
     for case in (
         Case(name="ostinato", pattern="stack-delay", **_OSTINATO),
         Case(name="ostinato-delay", pattern="delay", **_OSTINATO),
-        Case(name="small", layers=24, dim=1024, heads=16, hidden=4096, **_MUSICGEN),
+        Case(name="small", **_SMALL),
+        Case(name="small-stacked", **(_SMALL | {"pattern": "stack-delay"})),
         Case(name="medium", layers=48, dim=1536, heads=24, hidden=6144, **_MUSICGEN),
     )
 }
@@ -178,6 +184,7 @@ TOYS: Mapping[str, Case] = {
         Case(name="ostinato", kind="stacked", pattern="stack-delay", window=40, **_TOY),
         Case(name="ostinato-delay", kind="stacked", pattern="delay", window=40, **_TOY),
         Case(name="small", kind="musicgen", pattern="delay", window=40, **_TOY),
+        Case(name="small-stacked", kind="musicgen", pattern="stack-delay", window=40, **_TOY),
     )
 }
 
@@ -196,7 +203,7 @@ class Flavour:
 
 
 def gpu_graph(case: Case, flavour: Flavour, folder: Path, *, takes: int = 1) -> Path:
-    """The graph for GPUs, written into `folder` unless it is there."""
+    """The graph for GPUs, written into `folder` unless it is there; a case's graphs share their weights' file."""
     name = f"{case.name}-{flavour.name}-t{takes}.onnx"
     path = folder / name
     if path.is_file():
@@ -219,7 +226,9 @@ def gpu_graph(case: Case, flavour: Flavour, folder: Path, *, takes: int = 1) -> 
     else:
         model = build_gpu_decoder(weights, options, heads=case.heads, window_frames=case.window)
     folder.mkdir(parents=True, exist_ok=True)
-    save(model, folder, name, dialect=flavour.dialect, takes=takes)
+    weights_path = folder / f"{case.name}-{flavour.precision}.data"
+    pool = WeightPool(weights_path, index=weights_path.with_suffix(".json"))
+    save(model, folder, name, dialect=flavour.dialect, takes=takes, pool=pool)
     return path
 
 
@@ -227,17 +236,20 @@ def cpu_decoder(case: Case) -> PatternDecoder:
     """The engine's own runtime with the same weights in fp32: what a device is compared with."""
     weights = case.weights()
     if case.kind == "musicgen":
-        graph = build_step(weights, case.musicgen_shape, MusicgenExport(window_frames=case.window))
-        runtime = PromptedRuntime(graph.SerializeToString(), case.manifest)
+        build, kind = (build_stacked_step, StackedRuntime) if case.rows > 1 else (build_step, PromptedRuntime)
+        graph = build(weights, case.musicgen_shape, MusicgenExport(window_frames=case.window))
+        runtime = kind(graph.SerializeToString(), case.manifest)
         return MusicgenDecoder(runtime, case.steps, PromptBox(prompt_of(case)))
     plain = build_decoder(weights, DecoderExport(heads=case.heads, window_frames=case.window))
     return PatternDecoder(StepRuntime(plain.SerializeToString(), case.manifest), case.steps)
 
 
-def device_runtime(case: Case, flavour: Flavour, maker: Any) -> DeviceRuntime:
-    """A device's runtime over a loaded graph."""
+def device_runtime(
+    case: Case, flavour: Flavour, maker: Any, *, several: Mapping[int, Any] | None = None
+) -> DeviceRuntime:
+    """A device's runtime over loaded graphs."""
     kind = DevicePromptedRuntime if case.kind == "musicgen" else DeviceRuntime
-    return kind(maker, case.spec(flavour.precision), case.manifest)
+    return kind(maker, case.spec(flavour.precision), case.manifest, several=several)
 
 
 def device_decoder(case: Case, runtime: Any) -> DeviceDecoder:

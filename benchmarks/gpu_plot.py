@@ -1,4 +1,4 @@
-"""The picture of benchmarks/gpu.py: milliseconds a step by case and flavour, takes at once against real time."""
+"""The picture of benchmarks/gpu.py: milliseconds a step by case and flavour; takes that share steps, by time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ def draw(told: dict[str, Any], path: Path) -> None:
     for case in dict.fromkeys(row["case"] for row in told["takes"]):
         found = [row for row in told["takes"] if row["case"] == case and "failed" not in row]
         counts = [row["takes"] for row in found]
-        right.plot(counts, [row["rtf_each"] for row in found], marker="o", label=case)
+        right.plot(counts, [row["rtf_each"] for row in found], marker="o", label=f"{case}: steps")
+    served = told["engine"]
+    if served:
+        counts = [row["takes"] for row in served]
+        right.plot(counts, [row["rtf"] for row in served], "k--s", label=f"{served[0]['bundle']}: whole path")
     right.axhline(1.0, color="#888888", linewidth=0.8)
     right.set_xscale("log", base=2)
     right.set_yscale("log")
     right.set_xlabel("takes in one step")
     right.set_ylabel("real-time factor of each")
-    if told["takes"]:
-        right.legend()
+    if told["takes"] or served:
+        right.legend(fontsize=7)
     gpu = (told["environment"] or {}).get("gpu", "unknown")
     figure.suptitle(f"Decoder steps on {gpu}")
     figure.tight_layout()

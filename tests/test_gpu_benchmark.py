@@ -25,7 +25,8 @@ def test_the_plan_fits_into_a_call_and_measures_what_is_promised() -> None:
         assert "path.ostinato" in names
         assert {f"steps.{case}.standard.operator" for case in CASES} <= names
         assert {f"correct.{case}.standard.operator" for case in CASES} <= names
-        assert {f"takes.{case}.standard.operator" for case in ("ostinato", "small")} <= names
+        assert {f"takes.{case}.standard.operator" for case in ("ostinato", "ostinato-delay", "small")} <= names
+        assert "engine.ostinato" in names
         assert all(part.optional for part in parts[1:])
     shapes = {name: (case.layers, case.dim, case.heads) for name, case in CASES.items()}
     assert shapes["small"] == (24, 1024, 16)
@@ -48,9 +49,56 @@ def test_a_part_of_each_kind_at_toy_size(tmp_path: Path) -> None:
     row = do("steps.ostinato-delay.onnxruntime.plain")
     assert row["rtf"] == pytest.approx(row["queued_ms"]["p50"] * 50 / 1e3)
     assert row["launch_gap_ms"] == pytest.approx(row["queued_ms"]["p50"] - row["device_ms"])
-    rows = do("takes.small.standard.operator")
-    assert [row["takes"] for row in rows] == [1, 2, 4]
-    assert all(row["takes_in_real_time"] == pytest.approx(row["takes"] / row["rtf_each"]) for row in rows)
+    stacked = do("steps.small-stacked.standard.operator")
+    assert stacked["case"] == "small-stacked"
+    for case in ("small", "ostinato"):
+        rows = do(f"takes.{case}.standard.operator")
+        assert [row["takes"] for row in rows] == [1, 2, 4]
+        for row in rows:
+            assert row["takes_in_real_time"] == pytest.approx(row["takes"] / row["rtf_each"])
+            assert row["steps_per_s"] == pytest.approx(1e3 * row["takes"] / row["step_ms"]["p50"])
+    weights = {path.name for path in (tmp_path / "graphs").glob("*.data")}
+    assert {"small-fp16.data", "ostinato-fp16.data"} <= weights  # once for graphs of 1, 2 and 4 takes
+    served = do("engine.ostinato")
+    assert [row["takes"] for row in served] == [1, 3]
+    for row in served:
+        assert row["first_audio_beside_ms"] > 0.0
+        assert (row["shared_steps"] > 0) <= row["pays"]
+
+
+def test_ratios_are_of_the_same_flavour_and_number_of_takes() -> None:
+    steps = [
+        {"case": "ostinato", "flavour": "a", "rtf": 0.3},
+        {"case": "ostinato-delay", "flavour": "a", "rtf": 0.2},
+        {"case": "small-stacked", "flavour": "b", "rtf": 0.5},
+        {"case": "small", "flavour": "a", "rtf": 0.5},
+    ]
+    takes = [
+        {"case": "ostinato", "flavour": "a", "takes": 4, "rtf_each": 0.6},
+        {"case": "ostinato-delay", "flavour": "a", "takes": 4, "rtf_each": 0.5},
+        {"case": "ostinato-delay", "flavour": "a", "takes": 8, "failed": "out of memory"},
+    ]
+    found = gpu.ratios({"steps": steps, "takes": takes})
+    assert [(row["of"], row["over"], row["takes"], row["by"]) for row in found] == [
+        ("ostinato", "ostinato-delay", 1, "steps"),
+        ("ostinato", "ostinato-delay", 4, "takes"),
+    ]
+    assert [row["ratio"] for row in found] == pytest.approx([1.5, 1.2])
+
+
+def test_the_picture_shows_steps_and_takes(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks.gpu_plot import draw
+
+    steps = [{"case": "small", "flavour": "fp16", "device_ms": 0.4, "launch_gap_ms": 0.1}]
+    takes = [{"case": "small", "takes": n, "rtf_each": 0.02 * n} for n in (1, 2)]
+    engine = [{"bundle": "ostinato", "takes": n, "rtf": 0.1 * n} for n in (1, 8)]
+    told = {"environment": None, "steps": steps, "takes": [*takes, {"case": "small", "takes": 4, "failed": "x"}]}
+    sizes = []
+    for served in ([], engine):
+        draw(told | {"engine": served}, tmp_path / "gpu.png")
+        sizes.append((tmp_path / "gpu.png").stat().st_size)
+    assert 5_000 < sizes[0] < sizes[1]
 
 
 def test_a_run_goes_on_where_it_was_and_tells_what_is_not_done(
