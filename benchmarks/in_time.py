@@ -34,7 +34,7 @@ from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, write_encodec
 from attacca.export.encodec_checkpoint import random_checkpoint
 from attacca.export.encodec_plan import EncodecConfig
-from attacca.export.shapes import SHAPES, TEXT_TOKENS, Shape, decoder_of, write_shape
+from attacca.export.shapes import SHAPES, TEXT_TOKENS, Shape, Written, decoder_of, manifest_of, write_shape
 
 SAMPLING = Sampling(guidance=3.0, top_k=250, seed=1)
 TINY_SHAPE: dict[str, Any] = {
@@ -69,6 +69,11 @@ class Options:
     second_core: str = "auto"
     tiny: bool = False
 
+    @property
+    def graph(self) -> str:
+        """Name of the step graph's folder."""
+        return f"{'tiny-' if self.tiny else ''}{self.shape}-{self.precision}-{self.kv_bits}-{self.window}"
+
     def sizes(self) -> Shape:
         """Of the decoder."""
         shape = SHAPES[self.shape]
@@ -76,11 +81,9 @@ class Options:
 
 
 def run(options: Options, folder: Path) -> dict[str, Any]:
-    """Measure, with what is written on the way in `folder`."""
+    """Measure; graphs are written into `folder`, or used if they are there."""
     shape = options.sizes()
-    written = write_shape(
-        shape, folder, precision=options.precision, kv_bits=options.kv_bits, window=options.window
-    )
+    written = _written(options, shape, folder / options.graph)
     runtime = written.load(threads=options.threads)
     assert isinstance(runtime, PromptedRuntime)
     pattern = make_pattern("delay", shape.num_codebooks)
@@ -129,6 +132,16 @@ def run(options: Options, folder: Path) -> dict[str, Any]:
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def _written(options: Options, shape: Shape, folder: Path) -> Written:
+    """The graph, which may be there from another run."""
+    manifest = manifest_of(shape, options.precision, options.kv_bits, options.window)
+    found = sorted(folder.glob("*.onnx"))
+    if found:
+        return Written(path=found[0], shape=shape, manifest=manifest)
+    sizes = {"kv_bits": options.kv_bits, "window": options.window}
+    return write_shape(shape, folder, precision=options.precision, **sizes)
 
 
 def _model(options: Options, shape: Shape, runtime: PromptedRuntime, manifest: Any, folder: Path) -> PromptedModel:
@@ -181,10 +194,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=plain.steps, help="timed by themselves")
     parser.add_argument("--threads", type=int, default=plain.threads, help="inside operations")
     parser.add_argument("--second-core", default=plain.second_core, choices=WANTED)
+    parser.add_argument("--keep", type=Path, help="folder of the graphs: written once, used again")
     given = vars(parser.parse_args())
-    path = given.pop("json")
+    path, keep = given.pop("json"), given.pop("keep")
     with tempfile.TemporaryDirectory(prefix="attacca-in-time-") as folder:
-        told = run(Options(**given), Path(folder))
+        told = run(Options(**given), keep or Path(folder))
     print("\n".join(lines(told)))
     if path is not None:
         path.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from attacca.bridge.bench_path import codec_rows, whole_path_row
 from attacca.bridge.bench_rows import Row, Subject
 from attacca.bridge.bench_shapes import Variant
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, random_codes, rows_of, step_row
+from attacca.engine.beside import Beside
 from attacca.engine.bundle import PromptedModel
 from attacca.engine.encodec import DECODER, ENCODER, Encodec
 from attacca.engine.generator import Sampling
@@ -145,7 +146,10 @@ def distance(found: Any, exact: Any) -> float:
 
 
 def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, seconds: float) -> list[Row]:
-    """Codec rows, and a take with guidance through decoder, window, EnCodec and resampler: the target's row."""
+    """Codec rows, and a take with guidance through decoder, window, EnCodec and resampler: the target's row.
+
+    Of several `threads` one runs the steps, the others what is computed beside them (engine/beside.py).
+    """
     shape = ours.shape
     config = EncodecConfig(
         sample_rate=shape.sample_rate,
@@ -158,8 +162,8 @@ def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, sec
     )
     section = write_encodec(random_checkpoint(config), folder)
     files = {ENCODER: folder / ENCODER_FILE, DECODER: folder / DECODER_FILE}
-    loaded = Encodec.load(files, section, threads=threads)
-    runtime = ours.written.load(threads=threads)
+    loaded = Encodec.load(files, section)
+    runtime = ours.written.load()
     assert isinstance(runtime, PromptedRuntime)
     outputs = runtime.shape.prompt_outputs().items()
     tokens = shapes.TEXT_TOKENS
@@ -171,7 +175,8 @@ def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, sec
         pattern=ours.pattern,
         text=None,
         box=PromptBox(Prompt.of(zeros, np.ones(tokens, np.float32))),
+        beside=Beside() if threads > 1 else None,
     )
     subject = ours.subject(threads)
-    rows = codec_rows(model, subject, frames=max(64, round(0.25 * seconds * 1000.0 / ours.frame_ms)))
+    rows = codec_rows(model, ours.subject(1), frames=max(64, round(0.25 * seconds * 1000.0 / ours.frame_ms)))
     return [*rows, whole_path_row(model, subject, SAMPLING, seconds=seconds)]
