@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.table import Table
 
@@ -85,7 +86,7 @@ def make_report(
         "model": {
             "name": manifest.name,
             "version": manifest.version,
-            "sampling": {name: getattr(manifest.sampling, name) for name in ("temperature", "top_k", "guidance")},
+            "sampling": msgspec.to_builtins(manifest.sampling),
             "provenance": dict(manifest.provenance),
         },
         "commit": commit(),

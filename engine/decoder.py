@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from .cache import CacheState
 from .code_levels import CodeLevels, LevelHold
+from .emphasis import Emphasis
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
 from .noise import NoiseTable
@@ -63,6 +64,7 @@ class PatternDecoder:
         self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
         self._levels = levels
         self._hold = None if levels is None else LevelHold(levels, self._frames.length)
+        self._emphasis = Emphasis.of(runtime.manifest)
         self.origin = 0  # frame of the take that timestep 0 is: noise and conditions are that frame's
         self.choose: Choose | None = None  # in place of sampling, for scoring; a fork has none
         self._known = 0
@@ -109,7 +111,12 @@ class PatternDecoder:
             part = codes[start : start + PREFILL_ROWS]
             first = self._known
             self._put_codes(first, part, heard=heard)
-            self._frames.put_conditions(first, conditions[start : start + PREFILL_ROWS])
+            rows = conditions[start : start + PREFILL_ROWS]
+            if heard:
+                self._frames.put_conditions(first, rows)
+            else:
+                for index, row in enumerate(rows):
+                    self._put_condition(first + index, row)
             self._known += len(part)
             self._prefill(list(range(first, self._known)))
 
@@ -313,7 +320,13 @@ class PatternDecoder:
         if timestep not in fetched:
             rows = source.rows(timestep + self.origin, _FETCH_FRAMES)
             fetched.update((timestep + i, row) for i, row in enumerate(rows))
-        self._frames.put_conditions(timestep, fetched.pop(timestep)[None])
+        self._put_condition(timestep, fetched.pop(timestep))
+
+    def _put_condition(self, timestep: int, row: npt.NDArray[np.float32]) -> None:
+        """Keep the vector [C] of a timestep that is made, not heard: as its players are insisted on."""
+        if self._emphasis is not None:
+            row = self._emphasis.told(row, self._frames.conditions_before(timestep, self._emphasis.window))
+        self._frames.put_conditions(timestep, row[None])
 
     def _prefill(self, timesteps: list[int]) -> None:
         """Append the rows of known timesteps to the cache, in bounded calls."""

@@ -50,6 +50,13 @@ class FrameStore:
         found[self._conditioned[places] != timesteps] = 0.0
         return found
 
+    def conditions_before(self, timestep: int, count: int) -> Conditions:
+        """Vectors [n, width] of those of the `count` timesteps before this one that have theirs."""
+        timesteps = np.arange(max(0, timestep - count), timestep)
+        places = timesteps % self.length
+        found: Conditions = self._conditions[places[self._conditioned[places] == timesteps]]
+        return found
+
     def forget(self, first: int) -> None:
         """Drop the conditions of every timestep from `first` on."""
         self._conditioned[self._conditioned >= first] = _NONE

@@ -134,6 +134,9 @@ class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     temperature: float = 1.0
     top_k: int = 0
     guidance: float = 1.0
+    emphasis: float | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # on players commanded out (engine/emphasis.py); none if unset
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -294,9 +297,10 @@ def _check_codec(manifest: Manifest) -> None:
 
 
 def _check_sampling(sampling: SamplingDefaults) -> None:
-    for field, (low, high) in {"temperature": (0, 4), "top_k": (0, 65535), "guidance": (0, 10)}.items():
+    limits = {"temperature": (0, 4), "top_k": (0, 65535), "guidance": (0, 10), "emphasis": (0, 10)}
+    for field, (low, high) in limits.items():
         value = getattr(sampling, field)
-        if not low <= value <= high:
+        if value is not msgspec.UNSET and not low <= value <= high:
             raise ManifestError(f"manifest sampling.{field} is {value}, allowed: {low}..{high}")
 
 

@@ -234,13 +234,16 @@ def main(
     temperature: Annotated[float, typer.Option(help="default of the bundle")] = 1.0,
     top_k: Annotated[int, typer.Option(help="default of the bundle; 0 keeps all")] = 0,
     guidance: Annotated[float, typer.Option(help="default of the bundle; 1 is none")] = 1.0,
+    emphasis: Annotated[
+        float, typer.Option(help="on players commanded out after they were heard; 0 is none")
+    ] = 1.0,
     tokens: Annotated[
         Path | None, typer.Option(help="folder of songs' tokens; with it takes keep their level by their codes")
     ] = None,
 ) -> None:
     """Export, verify against torch, and write a bundle."""
     torch.set_num_threads(1)
-    defaults = SamplingDefaults(temperature=temperature, top_k=top_k, guidance=guidance)
+    defaults = SamplingDefaults(temperature=temperature, top_k=top_k, guidance=guidance, emphasis=emphasis)
     manifest = export(
         codec,
         decoder,
