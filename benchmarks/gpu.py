@@ -73,7 +73,8 @@ def plan(root: Path, backend: str, *, toy: bool) -> list[Part]:
 
     names = [name for name in CASE_NAMES if not (toy and name == "medium")]
     flavours = FLAVOURS[2:] if backend == "tensorrt" else FLAVOURS
-    parts = [part("environment", 0.1, optional=False), part("path.ostinato", 0.3), part("engine.ostinato", 0.5)]
+    parts = [part("environment", 0.1, optional=False), part("host", 0.1)]
+    parts += [part("path.ostinato", 0.3), part("engine.ostinato", 0.4)]
     for kind, cases in (("correct", names), ("steps", names), ("takes", BATCHED)):
         for case in cases:
             for dialect, attention in flavours:
@@ -107,6 +108,10 @@ def do_part(name: str, root: Path, backend: str, *, toy: bool) -> Any:
             return measure.path(bench, copied, lambda: opened(backend)[0], chunks=4 if toy else 40)
         counts, seconds = ((1, 3), 2.0) if toy else (SERVED, 6.0)
         return list(gpu_takes.engine(bench, copied, lambda: opened(backend)[0], counts, seconds=seconds))
+    if name == "host":
+        takes, steps = (2, 16) if toy else (16, 64)
+        cases = [(TOYS if toy else CASES)[case] for case in BATCHED]
+        return [gpu_takes.host_work(case, takes=takes, steps=steps) for case in cases]
     kind, case_name, dialect, attention = name.split(".")
     case = (TOYS if toy else CASES)[case_name]
     flavour = Flavour(precision="fp16", dialect=dialect, attention=attention)
@@ -203,6 +208,7 @@ def report(root: Path, parts: Sequence[Part]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "environment": None,
         "path": [],
+        "host": [],
         "engine": [],
         "correct": [],
         "steps": [],

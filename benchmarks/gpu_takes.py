@@ -20,7 +20,7 @@ from attacca.engine.backends import checked_file, find_spec
 from attacca.engine.backends import on_device as on_backend
 from attacca.engine.bundle import load_bundle
 from attacca.engine.company import Batch
-from attacca.engine.device import DeviceError, Driver, ProgramMaker
+from attacca.engine.device import DeviceError, Driver, HostDriver, ProgramMaker, Rows
 from attacca.engine.device_sharing import DeviceStepper, SharedDevice
 from attacca.engine.device_step import DEPTH
 from attacca.engine.device_trial import Nothing, sharing_test
@@ -92,6 +92,80 @@ def _queued(case: Case, flavour: Flavour, makers: dict[int, ProgramMaker], round
     ]
     stepper = DeviceStepper(runtime)
     return spans(lambda: stepper.plan(parts, DEPTH), rounds)
+
+
+class NoDriver(HostDriver):
+    """A device that does nothing, for what the host has to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0
+
+    def allocate(self, nbytes: int) -> int:
+        self._next += nbytes
+        return self._next
+
+    def free(self, address: int) -> None:
+        pass
+
+    def view(self, address: int, nbytes: int) -> np.ndarray:
+        return np.zeros(nbytes, np.uint8)
+
+    def upload(self, address: int, source: np.ndarray) -> None:
+        pass
+
+    def download(self, target: np.ndarray, address: int) -> None:
+        target[:] = 0
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        pass
+
+    def clear_rows(self, rows: Rows) -> None:
+        pass
+
+    def clear(self, address: int, nbytes: int) -> None:
+        pass
+
+
+class NoMaker:
+    """A graph that computes nothing: every token is 0."""
+
+    def __init__(self, spec: GpuSpec, takes: int, driver: NoDriver) -> None:
+        self.driver, self.described = driver, spec.described(takes)
+
+    def bind(self, tensors: Any) -> NoMaker:
+        return self
+
+    def launch(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def host_work(case: Case, *, takes: int, steps: int) -> dict[str, Any]:
+    """Milliseconds of this process, for each take and step, with nothing computed: what limits takes on any GPU."""
+    driver, flavour = NoDriver(), Flavour(precision="fp16", dialect="standard", attention="operator")
+    makers = {count: NoMaker(case.spec(flavour.precision), count, driver) for count in (1, takes)}
+    runtime = device_runtime(case, flavour, makers[1], several={takes: makers[takes]})
+    source = Nothing(case.manifest.conditioning.width)
+    sampling = replace(SAMPLING, top_k=min(SAMPLING.top_k, case.codebook_size))
+    parts = [
+        Part(
+            generator=device_decoder(case, runtime),
+            until_frame=_FAR,
+            source=source,
+            sampling=replace(sampling, seed=number),
+        )
+        for number in range(takes)
+    ]
+    stepper = DeviceStepper(runtime)
+    stepper.plan(parts, DEPTH)
+    began = time.process_time()
+    ran = stepper.plan(parts, steps)
+    spent = 1e3 * (time.process_time() - began) / sum(ran)
+    busy = spent * FRAMES_PER_SECOND * case.steps.steps_per_timestep / 1e3
+    return {"case": case.name, "takes": takes, "host_ms_each": spent, "takes_in_real_time": 1.0 / busy}
 
 
 def engine(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,16 @@ class DeviceDecoder(PatternDecoder):
         assert isinstance(lane, DeviceLane)
         return lane
 
-    @property
+    @cached_property
     def _nothing(self) -> Ints:
         """Tokens of a step that is queued, which are not known yet."""
         return np.zeros(self._pattern.num_codebooks, np.int64)
+
+    @cached_property
+    def _delays(self) -> tuple[Ints, Ints]:
+        """Codebooks, and the delay of each."""
+        books = range(self._pattern.num_codebooks)
+        return np.array(books), np.array([self._pattern.delay_of(k) for k in books])
 
     def _before(self, ahead: Schedule, rows: StepRows) -> None:
         """Called before a step of these rows is written."""
@@ -130,8 +137,7 @@ class DeviceDecoder(PatternDecoder):
 
     def _with_pending(self, rows: StepRows, ahead: Schedule, first_queued: int) -> Ints:
         """The stack [R, K] of a step, pending entries in place of tokens that steps from `first_queued` on draw."""
-        pattern, stack, books = self._pattern, rows.stack.copy(), np.arange(self._pattern.num_codebooks)
-        delays = np.array([pattern.delay_of(k) for k in range(pattern.num_codebooks)])
+        pattern, stack, (books, delays) = self._pattern, rows.stack.copy(), self._delays
         timestep = np.broadcast_to((rows.timestep - ahead.origin)[:, None], stack.shape)
         if pattern.name == "flat":
             timestep = timestep - (rows.level == 0)[:, None]

@@ -200,6 +200,27 @@ def test_seats_are_given_back_and_what_is_over_goes_into_another_room() -> None:
     assert (driver.sizes, driver.staged) == ({}, 0)
 
 
+def test_a_seat_whose_take_does_not_step_is_not_touched() -> None:
+    """Nor by graphs that are bound over it while it waits."""
+    runtime = device()
+    takes = heard(runtime, 4)
+    lane = takes[2].device_lane
+    driver, ring = runtime.driver, lane.cache.config
+
+    def kept() -> np.ndarray:
+        tensors = lane.seat.room.memory.tensors(lane.seat.number, 1)
+        views = [driver.view(t.address, t.nbytes).view(t.dtype).reshape(t.shape) for t in tensors.values()]
+        return np.stack([view[:, :, : ring.period].copy() for view in views])
+
+    before = kept()
+    assert np.abs(before).sum() > 0.0
+    steps = runtime.rooms[0].step(0, 4), runtime.rooms[0].step(0, 2)
+    assert len({id(step) for step in steps}) == 2
+    ran = DeviceStepper(runtime).plan([part(takes[n], n) for n in (0, 1, 3)], 30)
+    assert ran == [30, 30, 30]
+    np.testing.assert_array_equal(kept(), before)
+
+
 def test_who_is_brought_where() -> None:
     runtime = device()
     room = Room(runtime._makers, runtime.spec)

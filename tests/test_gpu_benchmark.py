@@ -59,6 +59,8 @@ def test_a_part_of_each_kind_at_toy_size(tmp_path: Path) -> None:
             assert row["steps_per_s"] == pytest.approx(1e3 * row["takes"] / row["step_ms"]["p50"])
     weights = {path.name for path in (tmp_path / "graphs").glob("*.data")}
     assert {"small-fp16.data", "ostinato-fp16.data"} <= weights  # once for graphs of 1, 2 and 4 takes
+    for row in do("host"):
+        assert row["takes_in_real_time"] == pytest.approx(20.0 / row["host_ms_each"])
     served = do("engine.ostinato")
     assert [row["takes"] for row in served] == [1, 3]
     for row in served:
