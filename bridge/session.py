@@ -13,13 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from attacca.engine.events import (
-    ChunkEvent,
-    Event,
-    Measures,
-    TakeEnded,
-    TakeStarted,
-)
+from attacca.engine.events import ChunkEvent, Event, Measures, TakeEnded, TakeStarted
 from attacca.engine.service import Engine
 
 from . import protocol
@@ -29,8 +23,9 @@ from .glide import Glide
 from .keyboard import Keyboard
 from .midi import Kind, MidiError, parse
 from .params import BY_NAME, Values
-from .protocol import Audio, Error, Midi, Param, Prompt, Release, Status, Transport, Trigger
+from .protocol import Audio, Error, Midi, Param, Prompt, Release, Transport, Trigger
 from .queues import Told
+from .session_status import SessionStatus
 from .speaker import Send, Speaker
 from .take_requests import take_request
 from .teller import Teller
@@ -39,12 +34,6 @@ from .transport import Change, Snapshot, Timeline
 from .triggers import Takes, TriggerError
 
 REPLAN_EVERY_S: Final = 0.05  # changes of controls are gathered this long: a turned knob is one replan
-STATUS_EVERY_S: Final = 1.0
-MEASURES_EVERY_S: Final = 0.1
-_TOLD: Final = (  # measures that a status says as they are
-    "rtf_decoder", "rtf_codec", "rtf_total", "late_chunks",
-    "level_gain_db", "drift_ms", "beat_error_ms", "new_beginnings",
-)  # fmt: skip
 _SAMPLING: Final = ("temperature", "guidance", "top_k")
 _LOUDEST: Final = 8.0  # 18 dB over full scale; beyond is a broken client, not music
 
@@ -76,11 +65,8 @@ class Session:
         self._choose_seed = choose_seed
         self._telling = Telling(number, teller, lambda prompt: self._engine.tell(number, prompt))
         self._head, self._heard_s = 0, now
-        self._seeds: dict[int, int] = {}
-        self._starts: dict[int, int] = {}
-        self._measures: dict[str, Any] = {}
-        self._status_s = self._replan_s = float("-inf")
-        self._status_due = True
+        self._status = SessionStatus(number, self.takes)
+        self._replan_s = float("-inf")
         self._replan_from: int | None = None
         self._drawn: dict[str, Any] = {}  # sampling parameters that changed; a take's own survive the others
         self._recondition = False  # what conditions the plan has changed
@@ -226,10 +212,9 @@ class Session:
             if self._recondition:
                 self._recondition = False
                 self._engine.replan(self.number, max(position, self._head))
-        pace = MEASURES_EVERY_S if self._status_due else STATUS_EVERY_S
-        if now - self._status_s >= pace:
-            self._status_s, self._status_due = now, False
-            self._send_status()
+        if self._status.is_due(now):
+            heard = self._engine.measures(self.number) or Measures(session=self.number)
+            self._speaker.say(self._status.message(self._head, heard, self.counts), topic="status")
 
     def _follow_glide(self, now: float) -> None:
         if self._glide.regrids(now):
@@ -278,7 +263,7 @@ class Session:
             self._glide.bend(now, before=float(last.snapshot.bpm), bpm=float(present.snapshot.bpm))
         elif change.ends_epoch:
             self.counts["epochs"] += 1
-            self._status_due = True
+            self._status.changed()
         self._act(self.takes.transport(change, position, before))
 
     def _midi(self, position: int, data: bytes) -> None:
@@ -294,7 +279,7 @@ class Session:
                 self._changed(row.name, position)
 
     def _changed(self, name: str, position: int) -> None:
-        self._status_due = True
+        self._status.changed()
         if name == "lookahead_ms":
             self._look_ahead()
         row = BY_NAME[name]
@@ -317,11 +302,11 @@ class Session:
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
-            self._status_due = True
+            self._status.changed()
             if isinstance(action, Start):
                 self._start(action)
             elif isinstance(action, Move):
-                self._starts[action.take] = action.start_position
+                self._status.moves(action.take, action.start_position)
                 self._engine.rearm(self.number, action.take, action.start_position, action.end_position)
             elif isinstance(action, End):
                 self._engine.release(self.number, action.take, action.position)
@@ -335,12 +320,7 @@ class Session:
     def _start(self, start: Start) -> None:
         ask = start.ask
         seed = self._choose_seed() if ask.seed is None else ask.seed
-        self._seeds = {number: kept for number, kept in self._seeds.items() if number in self.takes} | {
-            ask.take: seed
-        }
-        self._starts = {n: kept for n, kept in self._starts.items() if n in self.takes} | {
-            ask.take: start.start_position
-        }
+        self._status.begins(ask.take, seed, start.start_position)
         self._telling.begin(ask.position, self.hello.sample_rate, waits=self.timeline.non_realtime)
         self._engine.start(self.number, take_request(start, seed, self.values, self.timeline))
 
@@ -352,20 +332,15 @@ class Session:
             self._chunk(event)
         elif isinstance(event, TakeStarted):
             self.takes.started(event.take, event.start_position)
-            self._seeds[event.take], self._starts[event.take] = event.seed, event.start_position
-            self._status_due = True
+            self._status.begins(event.take, event.seed, event.start_position)
         elif isinstance(event, TakeEnded):
-            self._status_due = True
+            self._status.changed()
             if event.reason not in ("cancelled", "closed"):  # those we asked for; the number may be in use again
                 self.takes.ended(event.take)
             if event.reason.startswith(("refused", "error")):
                 self._refuse("take", f"take {event.take} {event.reason}")
         elif isinstance(event, Measures):
-            self._measures = {name: getattr(event, name) for name in _TOLD} | {
-                "lookahead_samples": min(event.look_ahead_samples, 2**31),
-                "control_latency_samples": min(event.control_latency_samples, 2**31),
-            }
-            self._status_due = True
+            self._status.measured(event)
 
     def _chunk(self, event: ChunkEvent) -> None:
         if event.epoch != self.timeline.epoch:
@@ -381,20 +356,3 @@ class Session:
     def _refuse(self, code: str, text: str) -> None:
         self.counts[f"{'outside' if self._outside else 'refused'}: {code}"] += 1
         self.error(code, text)
-
-    def _send_status(self) -> None:
-        state, take = self.takes.describe(self._head)
-        refused = sum(count for name, count in self.counts.items() if name.startswith("refused"))
-        heard = self._engine.measures(self.number) or Measures(session=self.number)
-        status = Status(
-            session=self.number,
-            state=state,
-            take=take,
-            seed=None if take is None else self._seeds.get(take),
-            start_position=None if take is None else self._starts.get(take),
-            bad_messages=refused,
-            gap_samples=min(heard.gap_samples, 2**31),
-            bad_samples=min(heard.bad_samples + self.counts["bad samples"], 2**31),
-            **self._measures,
-        )
-        self._speaker.say(status, topic="status")

@@ -25,7 +25,7 @@ from stream_fakes import request as request_of
 from attacca.bridge.config import Settings
 from attacca.bridge.loading import load_model, sampling_flags
 from attacca.bridge.protocol import Status
-from attacca.bridge.session import _TOLD
+from attacca.bridge.session_status import MEASURED
 from attacca.engine.beat_lock import LockConfig
 from attacca.engine.events import ChunkEvent, Measures
 from attacca.engine.hold import Hold, hold_of
@@ -218,7 +218,7 @@ def test_a_held_take_is_replayed_bit_exactly(tempo: float) -> None:
 
 def test_a_status_says_what_the_measures_say() -> None:
     held = {"level_gain_db", "drift_ms", "beat_error_ms", "new_beginnings"}
-    for table in (_TOLD, Measures.__dataclass_fields__, Status.__struct_fields__):
+    for table in (MEASURED, Measures.__dataclass_fields__, Status.__struct_fields__):
         assert held <= set(table)
 
 
