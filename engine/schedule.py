@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -212,9 +213,7 @@ class Schedule:
 
     def _targets(self) -> Ints:
         """[K] timesteps relative to origin, -1 where none."""
-        pattern, s = self._pattern, self._step
-        steps = [s - pattern.delay_of(k) for k in range(pattern.num_codebooks)]
-        return np.array([pattern.entering(step) for step in steps], dtype=np.int64)
+        return _targets_of(self._pattern, self._step)
 
     def _absolute(self, targets: Ints) -> Ints:
         return np.where(targets >= 0, targets + self._origin, -1)
@@ -261,6 +260,16 @@ class Schedule:
     def _token(self, t: int, k: int) -> int:
         past = t < self._known_from or (self._end is not None and t >= self._end)
         return self._mask_token if past else int(self._ring[t % len(self._ring), k])
+
+
+@lru_cache(maxsize=1024)
+def _targets_of(pattern: Pattern, step: int) -> Ints:
+    """Schedule._targets; asked for several times a step, by takes at about the same step. Read-only."""
+    targets = np.array(
+        [pattern.entering(step - pattern.delay_of(k)) for k in range(pattern.num_codebooks)], np.int64
+    )
+    targets.setflags(write=False)
+    return targets
 
 
 def context_rows(

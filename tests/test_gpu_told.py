@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -33,6 +35,7 @@ from attacca.export.gpu_musicgen import build_gpu_musicgen
 from attacca.export.gpu_ops import ATTENTIONS, DIALECTS, GpuExport
 from attacca.export.musicgen import MusicgenExport, build_step
 from attacca.export.musicgen_stacked import LEVELS, build_stacked_step
+from attacca.export.tensorrt_engine import EngineOptions, build_engine
 
 pytestmark = pytest.mark.train
 WINDOW, SIZE = 48, MUSICGEN_SHAPE.codebook_size
@@ -159,6 +162,16 @@ def test_melody_models_draw_the_cpus_tokens(dialect: str, attention: str) -> Non
     np.testing.assert_array_equal(wanted, played(DeviceMelodyDecoder(runtime, MELODY_PATTERN, box), other, 34))
     plain = played(DeviceMelodyDecoder(runtime, MELODY_PATTERN, PromptBox(other)), other, 34)
     assert not np.array_equal(plain, wanted)
+
+
+@pytest.mark.parametrize("kind", [MUSICGEN, MELODY])
+def test_tensorrt_takes_their_graphs_of_several_takes(kind: str, tmp_path: Path) -> None:
+    module = pytest.importorskip("tensorrt_rtx_bindings", reason="needs tensorrt-rtx-cu13-libs and -bindings")
+    pattern = make_pattern("stack-delay", 4) if kind == MUSICGEN else MELODY_PATTERN
+    spec = msgspec.structs.replace(sizes(manifest(kind, pattern), pattern), precision="fp16")
+    (tmp_path / "step.onnx").write_bytes(graph(spec, 4, dialect="standard", attention="operator"))
+    options = EngineOptions(capability=(8, 6), effort=0)
+    assert len(build_engine(tmp_path / "step.onnx", module, options)) > 10_000
 
 
 def test_takes_told_by_melodies_share_steps_over_windows_that_begin_anew() -> None:
