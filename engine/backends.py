@@ -29,6 +29,7 @@ from .device_decoder import DeviceDecoder
 from .device_lane import DeviceRuntime
 from .device_melody import DeviceMelodyDecoder, DeviceMelodyRuntime
 from .device_prompted import DeviceMusicgenDecoder, DevicePromptedRuntime
+from .device_room import seats_for
 from .device_sharing import SharedDevice
 from .device_trial import seconds_a_step, self_test, sharing_test
 from .encodec import Encodec
@@ -273,7 +274,7 @@ def affordable(counts: Sequence[int], folder: Path, spec: GpuSpec, memory_bytes:
     return [
         takes
         for loaded, takes in enumerate(counts, 2)
-        if not memory_bytes or takes * seat + loaded * graph_bytes <= memory_bytes // 2
+        if not memory_bytes or seats_for(takes) * seat + loaded * graph_bytes <= memory_bytes // 2
     ]
 
 

@@ -19,10 +19,11 @@ class Room:
     """Memory of some seats and the bound graphs over them, by how many takes each has."""
 
     def __init__(self, makers: Mapping[int, ProgramMaker], spec: GpuSpec) -> None:
-        """`makers` by number of takes, 1 among them; the largest is how many seats there are."""
+        """`makers` by number of takes, 1 among them."""
         self._makers, self.spec = dict(sorted(makers.items())), spec
-        self.seats = max(makers)
-        self.memory = SeatMemory(makers[1].driver, spec, self.seats)
+        self.most = max(makers)  # takes of a step
+        self.seats = 1 if self.most == 1 else seats_for(self.most) - 1
+        self.memory = SeatMemory(makers[1].driver, spec, 1 if self.most == 1 else seats_for(self.most))
         self._steps: dict[tuple[int, int], DeviceStep] = {}
         self.taken: dict[int, Seat] = {}
 
@@ -40,9 +41,9 @@ class Room:
         for takes in self._makers:
             self.step(0, takes)
 
-    def free(self, start: int = 0) -> int | None:
-        """The first free seat from `start` on."""
-        return next((number for number in range(start, self.seats) if number not in self.taken), None)
+    def free(self) -> int | None:
+        """The first free seat."""
+        return next((number for number in range(self.seats) if number not in self.taken), None)
 
     def holds(self, takes: int) -> int:
         """Takes of the smallest graph that has room for so many."""
@@ -60,6 +61,12 @@ class Room:
             step.close()
         self._steps.clear()
         self.memory.close()
+
+
+def seats_for(takes: int) -> int:
+    """Seats in memory for graphs of so many takes: as many for what does not step with them, as listeners and
+    windows to come, and one through which two are exchanged."""
+    return 2 * takes + 1
 
 
 class Seat:
@@ -87,45 +94,41 @@ class Seat:
         self.room, self.number = room, number
         room.taken[number] = self
 
+    def exchange(self, other: Seat) -> None:
+        """Each is where the other was."""
+        self.room.settle(self.number)
+        other.room.settle(other.number)
+        spare = self.room.seats  # beyond those that can be taken
+        self.room.memory.copy_from(spare, self.room.memory, self.number)
+        self.room.memory.copy_from(self.number, other.room.memory, other.number)
+        other.room.memory.copy_from(other.number, self.room.memory, spare)
+        self.room, self.number, other.room, other.number = other.room, other.number, self.room, self.number
+        self.room.taken[self.number], other.room.taken[other.number] = self, other
+
     def leave(self) -> None:
         """The seat is free."""
         del self.room.taken[self.number]
 
 
 def gather(seats: Sequence[Seat], *, least: int = 1) -> tuple[DeviceStep, list[int]]:
-    """The smallest graph that these can be brought under, and each one's place in it, -1 if it cannot be.
+    """The smallest graph that holds these and each one's place in it, -1 for those beyond the largest.
 
-    The first always can: it is in its room. Others may have to go from other rooms, and strangers make way, where
-    seats are free. `least`: for at least so many takes.
+    They are brought to the first seats of the first one's room, from other rooms too; who sits there makes way.
+    `least`: a graph of at least so many takes.
     """
     room = seats[0].room
-    wanted = list(seats[: room.seats])
+    wanted = list(seats[: room.most])
     takes = room.holds(max(len(wanted), least))
     for seat in wanted:
         if seat.room is room and seat.number < takes:
             continue
-        number = next((n for n in range(takes) if n not in room.taken), None)
-        if number is None:
-            number = _vacated(room, takes, wanted)
-        if number is not None:
+        number = next(n for n in range(takes) if room.taken.get(n) not in wanted)
+        stranger = room.taken.get(number)
+        if stranger is None:
             seat.move(room, number)
-    inside = [seat.number for seat in wanted if seat.room is room]
-    takes = room.holds(max(least, 1 + max(inside)))
-    places = [seat.number if seat in wanted and seat.room is room else -1 for seat in seats]
-    return room.step(0, takes), places
-
-
-def _vacated(room: Room, takes: int, wanted: Sequence[Seat]) -> int | None:
-    """One of the first seats, whose take goes further back; None if there is no room for it."""
-    spare = room.free(takes)
-    if spare is None:
-        return None
-    for number in range(takes):
-        stranger = room.taken[number]
-        if stranger not in wanted:
-            stranger.move(room, spare)
-            return number
-    return None
+        else:
+            seat.exchange(stranger)
+    return room.step(0, takes), [seat.number if seat in wanted else -1 for seat in seats]
 
 
 def open_room(makers: Mapping[int, ProgramMaker], spec: GpuSpec) -> Room:

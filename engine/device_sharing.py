@@ -51,8 +51,8 @@ class DeviceStepper:
     def plan(self, parts: Sequence[Part], max_steps: int, *, least: int = 1) -> list[int]:
         """Steps of the first part, and of the others beside it, until the first is done; how many each had.
 
-        Parts beyond the room, or whose steps fail, have fewer steps or none. Raises what a step of the first
-        raises. `least`: by a graph of at least so many takes.
+        Parts beyond the largest graph, or whose steps fail, have fewer steps or none. Raises what a step of the
+        first raises. `least`: by a graph of at least so many takes.
         """
         ran = [0] * len(parts)
         fetched: list[dict[int, Floats]] = [{} for _ in parts]
@@ -73,7 +73,7 @@ class DeviceStepper:
                         raise error
                     failed.add(index)
                 elif steps == 0:
-                    failed.add(index)  # there is no seat for it
+                    failed.add(index)  # beyond the largest graph
         return ran
 
 
