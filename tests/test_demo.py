@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from direct_engine import DirectEngine, connected
+from paced import paced
 from rich.console import Console
 
 from attacca.bridge import demo, demo_measure
@@ -59,6 +60,7 @@ def test_a_text_for_a_model_that_takes_none_is_refused(tmp_path: Path) -> None:
         run_demo(DemoOptions(fake=True, flat_out=True, bars=1, text="slow jazz", out=tmp_path), console=QUIET)
 
 
+@pytest.mark.timeout(300)
 def test_an_offline_render_is_the_same_every_time(tmp_path: Path) -> None:
     """The shipped model, two engine processes: whatever the machine was busy with, the same samples."""
     renders = []
@@ -92,6 +94,7 @@ def test_users_file_in_seven_eight(tmp_path: Path) -> None:
     assert soundfile.info(options.out / "demo.wav").channels == 2
 
 
+@paced
 def test_paced_demo_keeps_time(tmp_path: Path) -> None:
     options = DemoOptions(bpm=240, bars=1, fake=True, out=tmp_path)
     measures = run_demo(options, console=QUIET).measures

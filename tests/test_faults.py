@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from direct_engine import MODEL_RATE, DirectEngine, connected, model_time
+from paced import paced
 
 from attacca.bridge.client import Client
 from attacca.bridge.client_config import At, ClientConfig
@@ -173,6 +174,7 @@ def perform(engine: EngineProcess, seconds: float, at: dict[float, Callable[[], 
     return client, recording
 
 
+@paced
 def test_engine_killed_in_the_middle_of_a_take(engine: EngineProcess) -> None:
     """The last whole bar goes round, in phase, then all is faded; nothing hangs and nothing clicks."""
     with Client(engine.address, ClientConfig(sample_rate=RATE)) as client:
@@ -196,6 +198,7 @@ def test_engine_killed_in_the_middle_of_a_take(engine: EngineProcess) -> None:
     np.testing.assert_array_equal(wet[start : start + 8000], wet[start - RATE : start - RATE + 8000])
 
 
+@paced
 def test_engine_frozen_for_a_while(engine: EngineProcess) -> None:
     """What comes after the thaw for positions already played is discarded, not played late."""
     stop = lambda: engine.process.send_signal(signal.SIGSTOP)  # noqa: E731

@@ -24,6 +24,7 @@ BAR = 4 * 60 * RATE / BPM
 LAUNCH = Fraction(RATE, 2)  # the first bar line, in samples
 START_PPQ = 4 - LAUNCH * BPM / (60 * RATE)
 KILLED_S, FROZEN_S, THAWED_S = 1.7, 4.7, 7.7
+AWAY_S = 0.7  # as long as a process takes to load; long enough for an attempt that meets nobody
 
 
 def at(seconds: float) -> int:
@@ -32,30 +33,42 @@ def at(seconds: float) -> int:
 
 
 class Engine:
-    """An engine that can be killed and started again at one address: the index engine, or what a user serves."""
+    """An engine that can be killed and started again at one address: the index engine, or what a user serves.
+
+    The first index engine that is to follow stands by, loaded: a busy machine takes seconds to load one.
+    """
 
     def __init__(self, *arguments: str, served: bool = False) -> None:
         self.address = free_address()
         self.returned: list[float] = []  # time.monotonic() when it was ready again, or thawed
         self._arguments = ("--address", self.address, *arguments)
         self._served = served
+        self._following: IndexEngine | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Engine:
         self.start()
+        if not self._served:
+            self._following = self._stack.enter_context(self._index_engine(standby=True))
+            self._following.stand_by()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def start(self) -> None:
-        self._running: EngineProcess | IndexEngine = (
-            EngineProcess([*self._arguments, "--log-level", "error"])
-            if self._served
-            else IndexEngine(*self._arguments, "--rates", str(RATE))
-        )
-        self._stack.enter_context(self._running)
+        self._running: EngineProcess | IndexEngine
+        if self._served:
+            self._running = self._stack.enter_context(EngineProcess([*self._arguments, "--log-level", "error"]))
+        elif self._following is None:
+            self._running = self._stack.enter_context(self._index_engine(standby=False))
+        else:
+            self._running, self._following = self._following, None
+            self._running.begin()
         self.returned.append(time.monotonic())
+
+    def _index_engine(self, *, standby: bool) -> IndexEngine:
+        return IndexEngine(*self._arguments, "--rates", str(RATE), standby=standby)
 
     def fault(self, **faults: float) -> dict[str, int]:
         """As IndexEngine.fault."""
@@ -65,6 +78,8 @@ class Engine:
     def restart(self) -> None:
         self._running.process.kill()
         self._running.process.wait()
+        if self._following is not None:
+            time.sleep(AWAY_S)
         self.start()
 
     def freeze(self) -> None:

@@ -126,10 +126,13 @@ class Relay:
 
 
 class IndexEngine:
-    """The process, from outside; a context manager. `address(rate)` is what a plugin at that rate connects to."""
+    """The process, from outside; a context manager. `address(rate)` is what a plugin at that rate connects to.
+    With `standby` all is loaded, but nobody can connect before `begin`."""
 
-    def __init__(self, *arguments: str) -> None:
-        self._arguments = arguments
+    def __init__(self, *arguments: str, standby: bool = False) -> None:
+        self._arguments = (*arguments, "--standby") if standby else arguments
+        self._standby = standby
+        self._loaded = False
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -139,14 +142,32 @@ class IndexEngine:
             stdout=subprocess.PIPE,
             text=True,
         )
+        if not self._standby:
+            self._addresses = json.loads(self._told())
+        return self
+
+    def stand_by(self) -> None:
+        """Waits until all is loaded."""
+        if not self._loaded:
+            self._told()
+        self._loaded = True
+
+    def begin(self) -> None:
+        """Of one that stands by: plugins can connect when this returns."""
+        self.stand_by()
+        assert self.process.stdin is not None
+        self.process.stdin.write("begin\n")
+        self.process.stdin.flush()
+        self._addresses = json.loads(self._told())
+
+    def _told(self) -> str:
         timer = threading.Timer(_START_S, self.process.kill)
         timer.start()
         line = self._line()
         timer.cancel()
         if not line:
             raise RuntimeError(f"the index engine did not start (exit code {self.process.wait()})")
-        self._addresses = json.loads(line)
-        return self
+        return line
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
@@ -179,7 +200,13 @@ def main() -> None:
     parser.add_argument("--address", default="tcp://127.0.0.1:*", help="where plugins connect (of the first rate)")
     parser.add_argument("--tone", action="store_true", help="emit 220 Hz instead of indices")
     parser.add_argument("--relay", action="store_true", help="plugins connect to a relay with faults")
+    parser.add_argument(
+        "--standby", action="store_true", help="say so when all is loaded; go on at a line of input"
+    )
     options = parser.parse_args()
+    if options.standby:
+        print("standing by", flush=True)
+        sys.stdin.readline()
     context: zmq.Context[Any] = zmq.Context()
     servers, relays, addresses = [], [], {}
     for index, rate in enumerate(map(int, options.rates.split(","))):

@@ -31,8 +31,9 @@ from fault_run import STATES, TICK, Watched, watch
 from fault_scene import BAR, BLOCK, BPM, LAUNCH, RATE, START_PPQ, Engine, at, killed_and_frozen, lines_of, script_of
 from faulty_wire import GREETING, READY, HostilePeer, framed
 from lying_engine import LyingEngine
+from paced import paced
 
-pytestmark = [pytest.mark.plugin, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.plugin, pytest.mark.timeout(300)]
 
 RECONNECT_S = 0.6  # the longest pause between two attempts, and a hello
 TONE_STEP = 0.1 * 2 * np.pi * 220 / RATE
@@ -93,6 +94,7 @@ def test_the_measures_notice_a_misplaced_repeat_and_a_misplaced_chunk() -> None:
         rungs(index, lines, RATE)
 
 
+@paced
 def test_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path) -> None:
     """Every sample is on its rung: committed, the plan, the bar before it exactly; and the meters count them."""
     with Engine() as engine:
@@ -113,6 +115,7 @@ def test_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path)
     assert not run.meter("connection")[run.positions <= run.connected_from(returned[0])].all()
 
 
+@paced
 def test_killed_restarted_and_frozen_without_a_click(native: Native, clap: Path, tmp_path: Path) -> None:
     """The tone's own steps are known; a seam adds what a crossfade does, and is far from a hard cut."""
     with Engine("--tone") as engine:
@@ -129,6 +132,7 @@ def test_killed_restarted_and_frozen_without_a_click(native: Native, clap: Path,
     assert found.seam_flux < cut.seam_flux / 2
 
 
+@paced
 def test_late_in_the_first_bar_then_lost_doubled_and_disordered(native: Native, clap: Path, tmp_path: Path) -> None:
     """No whole bar can be repeated yet: the take fades out and joins in phase when its audio comes."""
     faults = {"drop": 0.2, "double": 0.2, "swap": 0.2, "seed": 5}
@@ -189,6 +193,7 @@ def test_an_engine_at_the_end_of_what_numbers_can_say(native: Native, clap: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@paced
 def test_twenty_kills_leave_nothing_over(native: Native, clap: Path, tmp_path: Path) -> None:
     """The same threads and descriptors as before, and the take goes on after each."""
     folders: list[Path] = []
@@ -213,6 +218,7 @@ def test_twenty_kills_leave_nothing_over(native: Native, clap: Path, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@paced
 def test_the_default_model_killed_restarted_and_frozen(native: Native, clap: Path, tmp_path: Path) -> None:
     """Music: a seam is no more of an event than the music's own, and no larger a step than a crossfade makes it."""
     with Engine(served=True) as engine:

@@ -14,9 +14,10 @@ from clap_host import Script, clap_file, host_of
 from conftest import Native
 from fault_run import STATES, TICK, watch
 from fault_scene import Engine, at
+from paced import paced
 from stream_places import FADE_S, Heard, spans
 
-pytestmark = [pytest.mark.plugin, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.plugin, pytest.mark.timeout(300)]
 
 RATE, BLOCK = 48000, 512
 QUICK = (at(1.5), 140, at(1.5))  # from, to, within
@@ -25,6 +26,7 @@ LEAST_SHARE = 0.95
 KINDS = ("allocations", "frees", "locks", "try_locks", "signals", "system_calls")
 
 
+@paced
 def test_a_paced_take_sounds_through_its_ramps(native: Native, tmp_path: Path) -> None:
     with Engine() as engine:
         host = host_of(native, tmp_path, ATTACCA_ENGINE=engine.address)

@@ -22,6 +22,7 @@ import pytest
 from conftest import Native
 from faulty_wire import GREETING, READY, HostilePeer, LossyProxy, framed
 from native_instance import SocketPlugin
+from paced import paced
 
 from attacca.bridge import protocol
 from attacca.bridge.client_config import At, HostBlock
@@ -128,14 +129,6 @@ ENGINES = [
 ]
 
 
-def in_time(scene: Callable[[], int], bound: int) -> None:
-    """A scene is over in `bound` samples, in the best of three runs: in one, others may have had the processor."""
-    taken: list[int] = []
-    while len(taken) < 3 and min(taken, default=bound + 1) > bound:
-        taken.append(scene())
-    assert min(taken) <= bound, taken
-
-
 @contextmanager
 def engine_later(address: str, *arguments: str, pause_s: float = 0.0) -> Iterator[Callable[[], bool]]:
     """An engine that comes while the host plays on; yields whether it is ready."""
@@ -157,86 +150,76 @@ def engine_later(address: str, *arguments: str, pause_s: float = 0.0) -> Iterato
 
 
 @pytest.mark.parametrize("arguments", ENGINES)
+@paced
 def test_killed_in_a_take_and_started_again(native: Native, arguments: list[str]) -> None:
     """kill -9, a second of nothing, then a new engine on the same port: the take is back within a bar of that."""
-
-    def scene() -> int:
-        address = free_address()
-        with SocketPlugin(native.library, address, rate=RATE) as plugin:
-            host = Host(plugin)
-            with engine_at(address, *arguments) as first:
-                plugin.await_connection()
-                host.play(2.0, trigger=True)
-                host.play_until(lambda: host.sounds)
-                first.process.kill()
-                with engine_later(address, *arguments, pause_s=1.0) as ready:
-                    host.play_until(ready)
-                    returned = host.host.position
-                    host.play_until(lambda: host.sounds)
-                    recording = host.play(1.0)
-                    meters = plugin.meters
-        assert meters["sessions_lost"] == 1
-        assert meters["underrun_samples"] > 0
-        check_sound(host, recording.wet, bound=STEP_BOUND if arguments else None)
-        return host.first_sound(returned) - returned
-
-    in_time(scene, BAR)
-
-
-@pytest.mark.parametrize("arguments", ENGINES)
-def test_frozen_for_three_seconds(native: Native, arguments: list[str]) -> None:
-    """What comes for positions already played is dropped; the take is back within a bar of the thaw."""
-
-    def scene() -> int:
-        with (
-            engine_at(free_address(), *arguments) as engine,
-            SocketPlugin(native.library, engine.address, rate=RATE) as plugin,
-        ):
-            host = Host(plugin)
+    address = free_address()
+    with SocketPlugin(native.library, address, rate=RATE) as plugin:
+        host = Host(plugin)
+        with engine_at(address, *arguments) as first:
             plugin.await_connection()
-            host.play(3.0, trigger=True)
+            host.play(2.0, trigger=True)
             host.play_until(lambda: host.sounds)
-            engine.process.send_signal(signal.SIGSTOP)
-            host.play(3.0)
-            assert plugin.state.startswith("bridging")
-            engine.process.send_signal(signal.SIGCONT)
-            returned = host.host.position
-            host.play_until(lambda: host.sounds)
-            recording = host.play(1.5)
-            host.play_until(lambda: host.sounds)
-        meters = plugin.meters
-        assert meters["sessions_lost"] <= 1  # three heartbeats are three seconds: either way will do
-        back = host.first_sound(returned) - returned
-        if back <= BAR:
-            assert 2.0 * RATE < meters["underrun_samples"] < 4.0 * RATE
-        check_sound(host, recording.wet, bound=STEP_BOUND if arguments else None)
-        return back
-
-    in_time(scene, BAR)
-
-
-def test_started_after_the_plugin(native: Native) -> None:
-    """The take is triggered with nobody there; the engine that comes is told of it, and what was played before."""
-
-    def scene() -> int:
-        address = free_address()
-        with SocketPlugin(native.library, address, rate=RATE) as plugin:
-            host = Host(plugin)
-            host.play(1.0, trigger=True)
-            assert plugin.state == f"no engine at {address}"
-            with engine_later(address, "--fake") as ready:
+            first.process.kill()
+            with engine_later(address, *arguments, pause_s=1.0) as ready:
                 host.play_until(ready)
                 returned = host.host.position
                 host.play_until(lambda: host.sounds)
-                recording = host.play(0.5)
-                assert plugin.meters["sessions_lost"] == 0
-        assert np.isfinite(recording.wet).all()
-        return host.first_sound(returned) - returned
+                recording = host.play(1.0)
+                meters = plugin.meters
+    assert meters["sessions_lost"] == 1
+    assert meters["underrun_samples"] > 0
+    check_sound(host, recording.wet, bound=STEP_BOUND if arguments else None)
+    assert host.first_sound(returned) - returned <= BAR
 
-    in_time(scene, 2 * BAR)  # half a second until the next attempt, then a bar line
+
+@pytest.mark.parametrize("arguments", ENGINES)
+@paced
+def test_frozen_for_three_seconds(native: Native, arguments: list[str]) -> None:
+    """What comes for positions already played is dropped; the take is back within a bar of the thaw."""
+    with (
+        engine_at(free_address(), *arguments) as engine,
+        SocketPlugin(native.library, engine.address, rate=RATE) as plugin,
+    ):
+        host = Host(plugin)
+        plugin.await_connection()
+        host.play(3.0, trigger=True)
+        host.play_until(lambda: host.sounds)
+        engine.process.send_signal(signal.SIGSTOP)
+        host.play(3.0)
+        assert plugin.state.startswith("bridging")
+        engine.process.send_signal(signal.SIGCONT)
+        returned = host.host.position
+        host.play_until(lambda: host.sounds)
+        recording = host.play(1.5)
+        host.play_until(lambda: host.sounds)
+    meters = plugin.meters
+    assert meters["sessions_lost"] <= 1  # three heartbeats are three seconds: either way will do
+    assert 2.0 * RATE < meters["underrun_samples"] < 4.0 * RATE
+    check_sound(host, recording.wet, bound=STEP_BOUND if arguments else None)
+    assert host.first_sound(returned) - returned <= BAR
+
+
+@paced
+def test_started_after_the_plugin(native: Native) -> None:
+    """The take is triggered with nobody there; the engine that comes is told of it, and what was played before."""
+    address = free_address()
+    with SocketPlugin(native.library, address, rate=RATE) as plugin:
+        host = Host(plugin)
+        host.play(1.0, trigger=True)
+        assert plugin.state == f"no engine at {address}"
+        with engine_later(address, "--fake") as ready:
+            host.play_until(ready)
+            returned = host.host.position
+            host.play_until(lambda: host.sounds)
+            recording = host.play(0.5)
+            assert plugin.meters["sessions_lost"] == 0
+    assert np.isfinite(recording.wet).all()
+    assert host.first_sound(returned) - returned <= 2 * BAR  # half a second until the next attempt, then a bar line
 
 
 @pytest.mark.parametrize("seed", range(3))
+@paced
 def test_messages_lost_disordered_and_doubled(native: Native, seed: int) -> None:
     with (
         engine_at(free_address(), "--fake") as engine,
@@ -373,6 +356,7 @@ def test_without_an_engine_the_state_says_why(native: Native, address: str, word
         assert words in plugin.state
 
 
+@paced
 def test_the_state_follows_the_take(native: Native, server: Server) -> None:
     with SocketPlugin(native.library, server.ready.address, rate=RATE) as plugin:
         host = Host(plugin)

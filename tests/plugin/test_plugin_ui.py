@@ -23,8 +23,9 @@ from conftest import Formats
 from fault_run import free_address
 from index_engine import IndexEngine
 from listening import Listening
+from paced import paced
 
-pytestmark = pytest.mark.plugin
+pytestmark = [pytest.mark.plugin, pytest.mark.timeout(400)]
 
 SHOT = Path(__file__).with_name("window_shot.py")
 SCREEN = "-screen 0 900x621x24"
@@ -59,10 +60,8 @@ def near(picture: np.ndarray, part: tuple[slice, slice], colour: tuple[int, int,
     return int((np.abs(picture[part] * 255.0 - np.array(colour)) < 40).all(axis=2).sum())
 
 
-@pytest.fixture(scope="module")
-def pictures(formats: Formats, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def photographed(formats: Formats, folder: Path) -> dict[str, np.ndarray]:
     need_tools()
-    folder = tmp_path_factory.mktemp("window")
     with IndexEngine("--rates", "48000", "--tone") as engine:
         shot = screen(
             *(sys.executable, SHOT, folder, "--engine", engine.address(48000)),
@@ -73,21 +72,22 @@ def pictures(formats: Formats, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {file.stem: matplotlib.image.imread(file)[..., :3] for file in folder.glob("*.png")}
 
 
-def test_the_words_differ_in_every_state(pictures: dict[str, np.ndarray]) -> None:
+@paced
+def test_the_words_and_the_grid_show_every_state(formats: Formats, tmp_path: Path) -> None:
+    """The words differ; the grid shows what was captured and what is made."""
+    pictures = photographed(formats, tmp_path)
     assert set(pictures) == {"idle", "armed", "playing", "after"}
     assert all(picture.shape == (621, 900, 3) for picture in pictures.values())
     for one, other in (("idle", "armed"), ("armed", "playing"), ("playing", "after")):
         apart = np.abs(pictures[one][HEADER] - pictures[other][HEADER]).max(axis=2) > 0.2
         assert apart.sum() > 100, (one, other)
-
-
-def test_the_grid_shows_what_was_captured_and_what_is_made(pictures: dict[str, np.ndarray]) -> None:
     assert near(pictures["idle"], GRID, INPUT) > 500
     assert near(pictures["playing"], GRID, GOOD) > 5 * max(near(pictures["idle"], GRID, GOOD), 100)
     assert near(pictures["playing"], HEADER, GOOD) > 100 > near(pictures["armed"], HEADER, BAD)
     assert np.abs(pictures["playing"][GRID] - pictures["armed"][GRID]).mean() > 0.005  # time goes on
 
 
+@paced
 def test_without_an_engine_it_says_so_and_closes_cleanly(formats: Formats, tmp_path: Path) -> None:
     need_tools()
     script = tmp_path / "alone.sh"
@@ -112,6 +112,7 @@ def test_without_an_engine_it_says_so_and_closes_cleanly(formats: Formats, tmp_p
     assert (tmp_path / "code").read_text().strip() == "0", (tmp_path / "said.txt").read_text()
 
 
+@paced
 def test_what_is_typed_into_the_field_is_told(formats: Formats, tmp_path: Path) -> None:
     """By Return or by a click elsewhere; Escape takes it back; a model without text has no field to type into."""
     need_tools()
