@@ -170,11 +170,12 @@ class Written:
     shape: Shape
     manifest: Manifest
 
-    def load(self, *, threads: int = 1) -> StepRuntime:
+    def load(self, *, threads: int = 1, spinning: bool = False) -> StepRuntime:
         """The loaded graph; MusicGen's steps attend to a prompt of TEXT_TOKENS tokens of nothing."""
         kind = PromptedRuntime if self.shape.musicgen else StepRuntime
         single = not (self.path.parent / _DATA_FILE).exists()
-        return kind(self.path.read_bytes() if single else str(self.path), self.manifest, threads=threads)
+        graph = self.path.read_bytes() if single else str(self.path)
+        return kind(graph, self.manifest, threads=threads, spinning=spinning)
 
 
 def decoder_of(runtime: StepRuntime, pattern: Pattern) -> PatternDecoder:
