@@ -318,9 +318,9 @@ def test_started_and_stopped_fifty_times(native: Native, server: Server) -> None
             stops.append(stop_s(plugin))
             plugin.stop()
             assert plugin.state == "stopped"
-            if turn == 20:
+            if turn == 30:  # a last 1.8 MB, once for all, come with the twentieth start or soon after
                 memory = resident_bytes()
-        assert resident_bytes() - memory < 2_000_000
+        assert resident_bytes() - memory < 1_000_000
         assert sorted(stops)[40] < STOP_S and max(stops) < STARVED_S, stops
         until(lambda: server.counts()["closed: bye"] == 51)
         until(lambda: threads() == before[0] and descriptors() <= before[1])
