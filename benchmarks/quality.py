@@ -77,7 +77,7 @@ FULL = Plan(
     drift_songs=3,
     drift_bars=DRIFT_BARS,
     step_songs=6,
-    switch_songs=10,
+    switch_songs=24,
     variation_songs=6,
 )
 APART = replace(FULL, songs=8, drift_songs=0, step_songs=0, switch_songs=2, variation_songs=0)
