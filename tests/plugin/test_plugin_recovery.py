@@ -22,7 +22,7 @@ import pytest
 from conftest import Native
 from faulty_wire import GREETING, READY, HostilePeer, LossyProxy, framed
 from native_instance import SocketPlugin
-from paced import paced
+from paced import STARVED_S, Starvation, paced
 
 from attacca.bridge import protocol
 from attacca.bridge.client_config import At, HostBlock
@@ -42,7 +42,9 @@ TRIGGER = At(offset=0, event=Trigger(take=0, position=0))
 # As in tests/test_faults.py: the fake's tone moves by 0.0044 at most, a declick adds 0.0032, a second as much.
 STEP_BOUND = 0.02
 STOP_S = 0.4
-STARVED_S = 2.0  # what a busy machine may add to a stop, and as long as what the network thread could wait for
+# Half a second until the next attempt (zmtp_link.cpp), as much for a session and its take, then a bar line.
+BACK_SAMPLES = 2 * BAR
+SLOWEST_STOP_S = 2.0  # where the machine withheld the processor; as long as what the network thread could wait for
 
 
 class Host:
@@ -152,7 +154,7 @@ def engine_later(address: str, *arguments: str, pause_s: float = 0.0) -> Iterato
 @pytest.mark.parametrize("arguments", ENGINES)
 @paced
 def test_killed_in_a_take_and_started_again(native: Native, arguments: list[str]) -> None:
-    """kill -9, a second of nothing, then a new engine on the same port: the take is back within a bar of that."""
+    """kill -9, a second of nothing, then a new engine on the same port: found soon, the take back at a bar line."""
     address = free_address()
     with SocketPlugin(native.library, address, rate=RATE) as plugin:
         host = Host(plugin)
@@ -170,7 +172,7 @@ def test_killed_in_a_take_and_started_again(native: Native, arguments: list[str]
     assert meters["sessions_lost"] == 1
     assert meters["underrun_samples"] > 0
     check_sound(host, recording.wet, bound=STEP_BOUND if arguments else None)
-    assert host.first_sound(returned) - returned <= BAR
+    assert host.first_sound(returned) - returned <= BACK_SAMPLES
 
 
 @pytest.mark.parametrize("arguments", ENGINES)
@@ -215,7 +217,7 @@ def test_started_after_the_plugin(native: Native) -> None:
             recording = host.play(0.5)
             assert plugin.meters["sessions_lost"] == 0
     assert np.isfinite(recording.wet).all()
-    assert host.first_sound(returned) - returned <= 2 * BAR  # half a second until the next attempt, then a bar line
+    assert host.first_sound(returned) - returned <= BACK_SAMPLES
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -276,18 +278,16 @@ def test_a_hostile_peer_only_costs_counters(native: Native, name: str) -> None:
         assert peer.accepted >= 1
         assert resident_bytes() - before < 30_000_000
         assert not plugin.meters["connected"]
-        stops = [stop_s(plugin)]
-        for _ in range(2):
-            plugin.start()
-            time.sleep(0.2)
-            stops.append(stop_s(plugin))
-        assert min(stops) < STOP_S and max(stops) < STARVED_S, stops
+        stop_soon(plugin)
 
 
-def stop_s(plugin: SocketPlugin) -> float:
-    began = time.monotonic()
-    plugin.stop()
-    return time.monotonic() - began
+def stop_soon(plugin: SocketPlugin) -> None:
+    """Within STOP_S, unless the kernel says that the processor was withheld meanwhile."""
+    with Starvation() as starvation:
+        began = time.monotonic()
+        plugin.stop()
+        took_s = time.monotonic() - began
+    assert took_s < STOP_S or (took_s < SLOWEST_STOP_S and starvation.longest_s >= STARVED_S), took_s
 
 
 def silent_host() -> HostBlock:
@@ -309,19 +309,18 @@ def test_started_and_stopped_fifty_times(native: Native, server: Server) -> None
         until(lambda: server.counts()["closed: bye"] == 1)
         time.sleep(0.1)  # the engine's end of the connection
         before = (threads(), descriptors())
-        memory, stops = 0, []
+        memory = 0
         for turn in range(50):
             plugin.start()
             plugin.start()
             plugin.await_connection()
             plugin.process(0, silent_host(), [], np.zeros((256, 1), np.float32))
-            stops.append(stop_s(plugin))
+            stop_soon(plugin)
             plugin.stop()
             assert plugin.state == "stopped"
             if turn == 30:  # a last 1.8 MB, once for all, come with the twentieth start or soon after
                 memory = resident_bytes()
         assert resident_bytes() - memory < 1_000_000
-        assert sorted(stops)[40] < STOP_S and max(stops) < STARVED_S, stops
         until(lambda: server.counts()["closed: bye"] == 51)
         until(lambda: threads() == before[0] and descriptors() <= before[1])
         assert threads() == before[0]
