@@ -324,7 +324,7 @@ class PatternDecoder:
 
     def _put_condition(self, timestep: int, row: npt.NDArray[np.float32]) -> None:
         """Keep the vector [C] of a timestep that is made, not heard: as its players are insisted on."""
-        if self._emphasis is not None:
+        if self._emphasis is not None and self._emphasis.concerns(row):
             row = self._emphasis.told(row, self._frames.conditions_before(timestep, self._emphasis.window))
         self._frames.put_conditions(timestep, row[None])
 

@@ -35,6 +35,10 @@ class Emphasis:
             return None
         return cls(players=players, strength=strength, window=manifest.window_frames)
 
+    def concerns(self, row: Conditions) -> bool:
+        """Whether a frame's row [C] commands anybody out; else `told` changes nothing, whatever was before."""
+        return bool(_out(row[None, self.players]).any())
+
     def told(self, row: Conditions, before: Conditions) -> Conditions:
         """A frame's row [C] as the decoder is told it; `before` [n, C]: as those of the window before it were.
 
@@ -42,8 +46,6 @@ class Emphasis:
         all may have been playing. The row itself comes back where there is none.
         """
         out = _out(row[None, self.players])[0]
-        if not out.any():
-            return row
         fresh = out & ~_out(before[:, self.players]).all(axis=0)
         if not fresh.any():
             return row

@@ -134,9 +134,7 @@ class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     temperature: float = 1.0
     top_k: int = 0
     guidance: float = 1.0
-    emphasis: float | msgspec.UnsetType = (
-        msgspec.UNSET
-    )  # on players commanded out (engine/emphasis.py); none if unset
+    emphasis: float | msgspec.UnsetType = msgspec.UNSET  # on players commanded out (emphasis.py); unset: none
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
