@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,12 +112,6 @@ class DeviceMelodyDecoder(DeviceDecoder, MelodyDecoder):
 
     def __init__(self, runtime: Any, pattern: Pattern, box: PromptBox) -> None:
         super().__init__(runtime, pattern, box)
-
-    def fork(self) -> Self:
-        """An independent copy with the same state; weights and prompts are shared."""
-        other = type(self)(self._runtime, self._pattern, self._box)
-        other.restore(self.snapshot())
-        return other
 
     def _before(self, ahead: Schedule, rows: StepRows) -> None:
         self._begin()

@@ -7,7 +7,7 @@ once; while one fades into another, a step changes the mask alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,12 +100,6 @@ class DeviceMusicgenDecoder(DeviceDecoder, MusicgenDecoder):
 
     def __init__(self, runtime: Any, pattern: Pattern, box: PromptBox) -> None:
         super().__init__(runtime, pattern, box)
-
-    def fork(self) -> Self:
-        """An independent copy with the same state; weights and prompts are shared."""
-        other = type(self)(self._runtime, self._pattern, self._box)
-        other.restore(self.snapshot())
-        return other
 
     def _before(self, ahead: Schedule, rows: StepRows) -> None:
         if self._pattern.family == "row":

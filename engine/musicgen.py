@@ -62,8 +62,8 @@ class PromptedDecoder(PatternDecoder):
 
     def fork(self) -> Self:
         """An independent copy with the same state; weights and prompts are shared."""
-        assert isinstance(self._runtime, PromptedRuntime)
-        other = type(self)(self._runtime, self._pattern, self._box)
+        runtime: Any = self._runtime  # a device's, too
+        other = type(self)(runtime, self._pattern, self._box)
         other.restore(self.snapshot())
         return other
 
