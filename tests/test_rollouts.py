@@ -64,6 +64,14 @@ def test_each_song_once_and_read_by_the_training(tmp_path: Path, monkeypatch: py
     app.command()(rollouts.main)
     args = ["--data", str(root), "--bundle", str(BUNDLE), "--songs", "2", "--processes", "1"]
     assert CliRunner().invoke(app, args).exit_code == 0
+    wrong = {
+        "--data": ["--data", str(tmp_path / "nowhere"), *args[2:]],
+        "--bundle": [*args[:3], "nobody", *args[4:]],
+    }
+    for option, given in wrong.items():
+        refused = CliRunner().invoke(app, given)
+        assert refused.exit_code == 2 and option in refused.output
+    assert not (tmp_path / "nowhere").exists()
     files = sorted((root / "tokens" / "rollouts").iterdir())
     written = [path.stat().st_mtime_ns for path in files]
     assert [path.name for path in files] == ["00000.npz", "00001.npz"]

@@ -19,9 +19,10 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from attacca.engine.bundle import Model, load_bundle
+from attacca.engine.bundle import Model, find_bundle, load_bundle
 from attacca.engine.conditioning import encode
 from attacca.engine.generator import Codes, Conditions, Sampling
+from attacca.engine.manifest import ManifestError
 from attacca.training.decoder_data import ROLLOUTS, labels_of
 
 CONTEXT_FRAMES = 200  # heard of the song before the take, at most
@@ -94,18 +95,24 @@ def _write(bundle: Path, data: Path, tokens: Path, target: Path) -> None:
 
 def main(
     data: Annotated[Path, typer.Option(help="dataset folder with tokens/ and labels")],
-    bundle: Annotated[Path, typer.Option(help="bundle that plays")],
+    bundle: Annotated[str, typer.Option(help="bundle that plays: a name or a folder")],
     songs: Annotated[int, typer.Option(min=1, help="so many of the training songs, spread over all")] = 480,
     processes: Annotated[int, typer.Option(min=1, help="takes at a time, one CPU thread each")] = 2,
 ) -> None:
     """Write the model's takes."""
-    out = data / "tokens" / ROLLOUTS
-    out.mkdir(parents=True, exist_ok=True)
     paths = sorted((data / "tokens" / "train").glob("*.npy"))
+    if not paths:
+        raise typer.BadParameter(f"no tokens in {data / 'tokens' / 'train'}", param_hint="--data")
+    try:
+        folder = find_bundle(bundle)
+    except ManifestError as error:
+        raise typer.BadParameter(str(error), param_hint="--bundle") from None
+    out = data / "tokens" / ROLLOUTS
+    out.mkdir(exist_ok=True)
     chosen = np.random.default_rng(0).permutation(len(paths))[:songs]
     pairs = [(paths[i], out / f"{paths[i].stem}.npz") for i in chosen]
     with ProcessPoolExecutor(processes) as pool:
-        jobs = [pool.submit(_write, bundle, data, *pair) for pair in pairs if not pair[1].is_file()]
+        jobs = [pool.submit(_write, folder, data, *pair) for pair in pairs if not pair[1].is_file()]
         for job in track(jobs, description="takes"):
             job.result()
 
