@@ -7,9 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
-REQUIREMENTS := pyproject.toml $(wildcard requirements/*.txt)
+REQUIREMENTS := pyproject.toml setup.py $(wildcard requirements/*.txt kernels/*)
 ARGS ?=
-CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h'
+CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h' 'kernels/*.cpp' 'kernels/*.h' 'kernels/*.inc'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-plugin plugin plugin-windows test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
@@ -113,5 +113,5 @@ docs: $(VENV)/.demo-ready  ## write the generated documents again
 	@$(BIN)/python -m attacca.bridge.protocol_docs
 
 clean:  ## remove what was built (not runs/)
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info engine/_native.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

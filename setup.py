@@ -1,0 +1,41 @@
+"""The one thing that pyproject.toml cannot say: how the decoder's own kernels (kernels/) are compiled.
+
+Without a compiler the package installs all the same, and onnxruntime plays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# A product and a sum must not be fused where it suits the compiler: a row's bits would hang on what stands beside it.
+UNIX_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
+MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
+
+
+class BuildKernels(build_ext):
+    """build_ext with the flags of the compiler that is there."""
+
+    def build_extension(self, ext: Any) -> None:
+        """See setuptools."""
+        ext.extra_compile_args = MSVC_FLAGS if self.compiler.compiler_type == "msvc" else UNIX_FLAGS
+        super().build_extension(ext)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "attacca.engine._native",
+            sources=sorted(str(path) for path in Path("kernels").glob("*.cpp")),
+            depends=sorted(str(path) for path in Path("kernels").glob("*.[hi]*")),
+            language="c++",
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
