@@ -11,7 +11,7 @@ from typing import Any
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# A product and a sum must not be fused where it suits the compiler: a row's bits would hang on what stands beside it.
+# No product and sum fused where it suits the compiler: a row's bits would hang on what stands beside it.
 UNIX_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 

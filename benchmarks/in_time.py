@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace as with_fields
 
 from attacca.bridge.bench_bandwidth import BUFFER_BYTES, probe
-from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_path import whole_path_row
 from attacca.bridge.bench_rows import Subject, as_json
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of, step_row
@@ -29,6 +29,7 @@ from attacca.engine.bundle import KEPT_OF_WINDOW, PromptedModel
 from attacca.engine.encodec import DECODER, ENCODER, Encodec
 from attacca.engine.generator import Sampling
 from attacca.engine.musicgen import PromptBox
+from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, write_encodec

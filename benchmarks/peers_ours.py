@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace as with_fields
 
-from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_path import codec_rows, whole_path_row
 from attacca.bridge.bench_rows import Row, Subject
 from attacca.bridge.bench_shapes import Variant
@@ -23,6 +23,7 @@ from attacca.engine.bundle import PromptedModel
 from attacca.engine.encodec import DECODER, ENCODER, Encodec
 from attacca.engine.generator import Sampling
 from attacca.engine.musicgen import PromptBox
+from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import Pattern, make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.engine.runtime import StepRuntime

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from attacca.bridge.bench_bytes import Initializer
 from attacca.bridge.bench_rows import ClockNs
 from attacca.bridge.bench_steps import random_codes
+from attacca.engine.onnx_weights import Initializer
 from attacca.engine.runtime import BRANCHES, PREFILL_ROWS, StepLane, StepRuntime
 
 WANTED = 1.35  # stack-delay's step over delay's

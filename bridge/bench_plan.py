@@ -17,7 +17,7 @@ from typing import Any
 
 from attacca.bridge import bench_growth, bench_live, bench_path, bench_steps
 from attacca.bridge.bench_bandwidth import probe
-from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_growth import Series
 from attacca.bridge.bench_line import Line, core_gmacs, line_of
 from attacca.bridge.bench_neighbours import Neighbours
@@ -31,6 +31,7 @@ from attacca.engine.bundle import PromptedModel
 from attacca.engine.events import Model
 from attacca.engine.generator import Generator, Sampling
 from attacca.engine.manifest import DECODER_ROLE
+from attacca.engine.onnx_weights import initializers
 from attacca.engine.runtime import StepShape
 from attacca.engine.stream import StreamConfig
 

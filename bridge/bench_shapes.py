@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_growth import CODEBOOKS_MARK
 from attacca.bridge.bench_line import Line, line_of
 from attacca.bridge.bench_rows import Row, Subject
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of, step_row
 from attacca.engine.generator import Sampling
+from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import make_pattern
 
 Read = Callable[[int], float | None]  # threads -> bytes per second

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from attacca.bridge import bench_growth, bench_path, bench_steps
-from attacca.bridge.bench_bytes import cache_bytes, initializers, weight_bytes
+from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_rows import Subject, as_json, summarise
 from attacca.bridge.bench_steps import Constant, StepJob
 from attacca.engine.bundle import load_bundle
@@ -21,6 +21,7 @@ from attacca.engine.decoder import PatternDecoder
 from attacca.engine.fake import FakeConfig
 from attacca.engine.fake import FakeModel as FakeEngineModel
 from attacca.engine.generator import Sampling
+from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import make_pattern
 from attacca.engine.runtime import StepLane
 
