@@ -41,7 +41,7 @@ TYPES: dict[int, np.dtype[Any]] = {
 }
 _BFLOAT = 16
 # Fields that hold numbers one by one: (field, type of a number in it).
-_TYPED = {
+_TYPED: dict[int, np.dtype[Any]] = {
     _FLOATS: np.dtype("<f4"),
     _DOUBLES: np.dtype("<f8"),
     _INT32S: np.dtype("<i4"),
@@ -136,7 +136,7 @@ def _mapped(path: Path) -> Bytes:
 
 
 def _read(data: Bytes, folder: Path | None) -> GraphFile:
-    view = memoryview(data)
+    view = data.data
     weights: dict[str, Initializer] = {}
     operators: set[str] = set()
     for field, begin, end in _fields(view, 0, len(view)):
