@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from .manifest import Manifest
 from .musicgen import PromptedDecoder, PromptedState
 from .prompt_track import Shares
 from .prompted import Prompt, PromptedLane, PromptedRuntime, PromptedShape
-from .runtime import BRANCHES, PREFILL_ROWS, Floats, Ints, StepShape
+from .runtime import BRANCHES, PREFILL_ROWS, Floats, Ints, Kernels, StepShape
 from .schedule import Schedule
 
 _KEPT_PREFIXES = 4  # each is as large as its share of a cache
@@ -53,6 +53,12 @@ class MelodyRuntime(PromptedRuntime):
         super().__init__(graph, manifest, threads=threads, spinning=spinning)
         self._laid: OrderedDict[tuple[int, int], tuple[Prompt, Tensors]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def on_kernels(self, kernels: Kernels) -> Self:
+        """As StepRuntime's; prefixes are made anew."""
+        other = super().on_kernels(kernels)
+        other._laid, other._lock = OrderedDict(), threading.Lock()
+        return other
 
     def lane(self) -> MelodyLane:
         """Buffers and an empty cache for one stream."""
@@ -127,14 +133,15 @@ class MelodyLane(PromptedLane):
             count = min(PREFILL_ROWS, self.cache.room(start), self.prefix_rows - start)
             stack = np.full((count, self._rows["stack"].shape[1]), self._nothing, np.int64)
             timestep = np.arange(start, start + count) - self.prefix_rows
-            given = self._given_rows(max(count, 2))
+            given = self.given(max(count, self._least_rows))
             given[:, :count] = prefix[:, start : start + count]
             self.run(stack, np.zeros(count, np.int64), timestep, np.zeros((count, 0), np.float32), slot=start)
             given[:] = 0.0
             self.cache.keep(timestep.tolist())
             start += count
 
-    def _given_rows(self, count: int) -> Floats:
+    def given(self, count: int) -> Floats:
+        """[2, count, d] that is added to so many rows; zeros but for a prefix. It never moves."""
         return self._given.setdefault(
             count, np.zeros((BRANCHES, count, self._rows["position"].shape[1]), np.float32)
         )
@@ -142,13 +149,10 @@ class MelodyLane(PromptedLane):
     def _fill(self, count: int, stack: Ints, level: Ints, timestep: Ints, cond: Floats) -> None:
         super()._fill(count, stack, level, timestep + self.prefix_rows, cond)
 
-    def _other_inputs(self) -> dict[str, npt.NDArray[Any]]:
-        plain = super()._other_inputs()
-        del plain[PREFIX]  # goes in as rows
-        return plain
-
     def _inputs_for(self, count: int) -> dict[str, npt.NDArray[Any]]:
-        return {**super()._inputs_for(count), "given": self._given_rows(count)}
+        plain = super()._inputs_for(count)
+        del plain[PREFIX]  # goes in as rows
+        return {**plain, "given": self.given(count)}
 
 
 @dataclass(frozen=True, eq=False)

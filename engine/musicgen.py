@@ -98,9 +98,7 @@ class PromptedDecoder(PatternDecoder):
 
     def open_step(self, source: ConditionSource, sampling: Sampling, fetched: dict[int, Floats]) -> StepLane:
         """As PatternDecoder's."""
-        if self._schedule is None:
-            self._start_schedule()
-        self._prompted_lane.attend(self.track.shares(self.next_row + self.origin))
+        self._prompted_lane.attend(self._shares(self._schedule or self._start_schedule()))
         return super().open_step(source, sampling, fetched)
 
     def _prefill(self, timesteps: list[int]) -> None:

@@ -152,4 +152,7 @@ class PromptedLane(StepLane):
     def _other_inputs(self) -> dict[str, npt.NDArray[Any]]:
         plain = super()._other_inputs()
         del plain["row_of_level"]
-        return {**plain, **self._prompt.values}
+        return plain
+
+    def _inputs_for(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        return {**super()._inputs_for(count), **self._prompt.values}

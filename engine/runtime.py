@@ -2,13 +2,15 @@
 
 Sits between the step loop (engine/decoder.py) and the exported graph (export/decoder.py). Every input and output is
 a numpy array bound once for each number of rows, and the cache is bound as input and output at the same memory, so
-a step copies nothing but its few hundred bytes of rows.
+a step copies nothing but its few hundred bytes of rows. Kernels of our own (engine/native_lane.py) can compute what
+a lane has prepared in the session's place.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -99,14 +101,35 @@ def session_options(*, threads: int = 1, spinning: bool = False) -> Any:
     return options
 
 
+class Executor(Protocol):
+    """Computes a lane's steps. Decode thread."""
+
+    def execute(self, lane: StepLane) -> None:
+        """Run the rows that the lane is prepared for."""
+        ...
+
+
+class Kernels(Protocol):
+    """What computes in onnxruntime's place. Thread-safe."""
+
+    @property
+    def name(self) -> str: ...
+
+    def executor(self, lane: StepLane) -> Executor:
+        """For one lane, whose arrays never move."""
+        ...
+
+
 class StepRuntime:
     """The loaded graph. Thread-safe: it holds no stream's state."""
+
+    kernels: Kernels | None = None  # in place of the session
 
     def __init__(self, graph: bytes | str, manifest: Manifest, *, threads: int = 1, spinning: bool = False) -> None:
         """`graph` is its bytes, or a path. ManifestError if it cannot be read or does not fit the manifest."""
         options = session_options(threads=threads, spinning=spinning)
         try:
-            self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self.session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise ManifestError(f"the decoder graph of {manifest.name} is not readable: {error}") from None
         metadata = self.session.get_modelmeta().custom_metadata_map
@@ -119,6 +142,13 @@ class StepRuntime:
     def lane(self) -> StepLane:
         """Buffers and an empty cache for one stream."""
         return StepLane(self)
+
+    def on_kernels(self, kernels: Kernels) -> Self:
+        """The same model, computed by these; the session is let go. One row and one slot are as good as several."""
+        other = copy.copy(self)
+        other.kernels, other.session = kernels, None
+        other.least_rows = other.least_slots = 1
+        return other
 
     def _shape_of(self, manifest: Manifest) -> StepShape:
         return StepShape.of(manifest)
@@ -154,7 +184,8 @@ class StepLane:
     def __init__(self, runtime: StepRuntime) -> None:
         shape = runtime.shape
         k, v, rows = shape.num_codebooks, shape.codebook_size, shape.max_rows
-        self._session = runtime.session
+        self._session, self._kernels = runtime.session, runtime.kernels
+        self._executor: Executor | None = None
         self._least_rows, self._least_slots = runtime.least_rows, runtime.least_slots
         self.cache = SlotCache(
             CacheConfig(
@@ -170,6 +201,7 @@ class StepLane:
         self._rows = self._row_buffers(shape)
         self.prepared = 0  # rows
         self.past = 0  # index in the cache's live buffer of the first of them
+        self.wanted = False  # whether tokens and logits are, or keys and values alone
         self._last_slot = np.zeros(1, np.int32)
         self._total_slots = np.zeros((), np.int32)
         self._row_of_level = np.zeros(k, np.int64)
@@ -209,16 +241,30 @@ class StepLane:
         slots = max(count, self._least_slots)
         self._last_slot[0] = self.past + slots - 1
         self._total_slots[()] = self.past + slots
-        if row_of_level is not None:
-            self._row_of_level[:] = row_of_level
-        else:
-            self._row_of_level[:] = 0
+        self.wanted = row_of_level is not None
+        self._row_of_level[:] = 0 if row_of_level is None else row_of_level
 
     def execute(self) -> None:
-        """The second half of `run`."""
+        """The second half of `run`. ValueError, or what onnxruntime raises, if a token or level is out of range."""
+        if self._kernels is not None:
+            self.executor.execute(self)
+            return
         count = max(self.prepared, self._least_rows)
         binding = self._bindings.get(count) or self._bind(count)
         self._session.run_with_iobinding(binding)
+
+    @property
+    def executor(self) -> Executor:
+        """What computes it in the session's place."""
+        if self._executor is None:
+            assert self._kernels is not None
+            self._executor = self._kernels.executor(self)
+        return self._executor
+
+    @property
+    def buffers(self) -> dict[str, npt.NDArray[Any]]:
+        """Every input but the cache and a prompt, by name, for as many rows as a call has at most; none moves."""
+        return self._rows | self._other_inputs()
 
     @property
     def rows(self) -> dict[str, npt.NDArray[Any]]:

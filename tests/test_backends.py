@@ -28,13 +28,14 @@ from attacca.engine.backends import (
 )
 from attacca.engine.bundle import load_bundle
 from attacca.engine.device import DeviceError, NotAvailable, OutOfMemory
-from attacca.engine.device_trial import TOLERANCE, self_test
+from attacca.engine.device_trial import self_test
 from attacca.engine.generator import Sampling
 from attacca.engine.gpu_spec import manifest_sha256
 from attacca.engine.manifest import ManifestError, read_manifest
 from attacca.engine.offline import continue_offline
 from attacca.engine.ort_device import OrtMaker
 from attacca.engine.tensorrt_device import TensorrtMaker, engine_key
+from attacca.engine.trial import TOLERANCE
 
 MODEL = load_bundle(TINY)
 Spoil = Callable[[Mapping[str, np.ndarray]], None]
