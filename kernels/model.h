@@ -104,11 +104,11 @@ struct Workspace {
     int rows = 0;                           // of all calls, most
     Buffer residual, normed, wide, narrow;  // float rows: d, d, the widest product, d or hidden
     Buffer codes, code_scales, code_sums;   // rows in 8 bits
-    Buffer scores;                          // of one row over the slots, or over a prompt
+    Buffer scores;                          // of rows over the slots, or over a prompt
     Buffer kept;                            // int32: which rows go on
     Buffer picked;                          // float rows of a head
     Buffer select;                          // float [V]
-    int score_room = 0;
+    int score_stride = 0;                   // of a row's scores
 };
 
 // Sets of instructions, each with a whole step of its own; fastest first. Those that this processor has not are left

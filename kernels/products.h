@@ -11,8 +11,8 @@ struct Codes {
 };
 
 #if ATTACCA_SET == ATTACCA_SET_AVX512
-constexpr int MOST_ROWS = 8;  // of a kernel, so that all sums stay in registers
-constexpr int COPIES = 2;     // of the sums, so that one need not wait for the other
+constexpr int MOST_ROWS = 12;                                 // of a kernel, so that all sums stay in registers
+constexpr int copies(int rows) { return rows <= 4 ? 2 : 1; }  // of few sums, so that one need not wait for another
 INLINE Codes load_weights(const uint8_t* at) { return {{_mm512_loadu_si512(at)}}; }
 INLINE Codes low_halves(Codes v) { return {{_mm512_and_si512(v.part[0], _mm512_set1_epi8(15))}}; }
 INLINE Codes high_halves(Codes v) {
@@ -27,7 +27,7 @@ INLINE Ints dot(Ints sum, Codes weights, const int8_t* x) {
 
 #elif ATTACCA_SET == ATTACCA_SET_AVX2 || ATTACCA_SET == ATTACCA_SET_AVXVNNI
 constexpr int MOST_ROWS = 2;
-constexpr int COPIES = 1;
+constexpr int copies(int) { return 1; }
 INLINE Codes load_weights(const uint8_t* at) {
     const __m256i* from = reinterpret_cast<const __m256i*>(at);
     return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
@@ -69,7 +69,7 @@ INLINE Ints dot(Ints sum, Codes weights, const int8_t* x) {
 
 #else
 constexpr int MOST_ROWS = 2;
-constexpr int COPIES = 1;
+constexpr int copies(int) { return 1; }
 struct Bytes {
     uint8_t code[64];
 };
@@ -128,6 +128,7 @@ template <int ROWS, int KIND>
 INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float* y, int stride) {
     constexpr int HALF_GROUPS = KIND == ATTACCA_BLOCKS4 ? 2 : 1;  // groups of inputs in 4 * 32 bytes
     constexpr int BYTES = TILE * GROUP;
+    constexpr int COPIES = copies(ROWS);
     const int groups = w.padded / w.blocks / GROUP;  // of a block: even
     const uint8_t* codes = w.codes.at<uint8_t>() + size_t(tile) * w.padded * TILE / HALF_GROUPS;
     const float* scales = w.scales.at<float>() + size_t(tile) * w.blocks * TILE;
@@ -260,9 +261,10 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
 template <int KIND>
 void product_of(const Product& w, const Quantised& q, const float* x, int from, int rows, float* y, int to) {
     // Tiles first: a tile's codes are read from memory once, and again by further rows from the cache beside the core.
+    const int calls = (rows + MOST_ROWS - 1) / MOST_ROWS, most = (rows + calls - 1) / calls;
     for (int tile = 0; tile < w.tiles; tile++)
-        for (int row = 0; row < rows; row += MOST_ROWS) {
-            const int count = rows - row < MOST_ROWS ? rows - row : MOST_ROWS;
+        for (int row = 0; row < rows; row += most) {
+            const int count = rows - row < most ? rows - row : most;
             const Quantised part = {q.codes + size_t(row) * q.stride, q.scales + row * q.blocks,
                                     q.sums + row * q.blocks, q.stride, q.blocks};
             tile_of<MOST_ROWS, KIND>(w, tile, count, part, x + size_t(row) * from, from, y + size_t(row) * to, to);

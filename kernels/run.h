@@ -110,29 +110,40 @@ private:
 
     // Rows' keys and values into their caches (`writing`), or their attention over them into narrow_.
     void each_cache(int layer, int wide, bool writing) {
-        const Layer& weights = model_.layers[size_t(layer)];
-        for (int row = 0; row < total_; row++) {
-            const Row& is = rows_[row];
-            const attacca_call& call = calls_[is.call];
-            float* qkv = wide_ + size_t(row) * wide;
-            float* result = narrow_ + size_t(row) * dim_;
-            const size_t tensor = (size_t(is.branch) * sizes_.layers + layer) * 2;
-            const size_t size = size_t(sizes_.heads) * call.capacity * sizes_.head_dim;
-            const int slot = call.past + is.number;
-            if (sizes_.kv_bits == 8) {
-                int8_t* keys = static_cast<int8_t*>(call.cache) + tensor * size;
-                if (writing)
-                    write(weights, call, is.number, qkv, keys, keys + size, slot);
-                else
-                    attend(model_, weights, room_, qkv, keys, keys + size, call.capacity, slot, result);
-            } else {
-                float* keys = static_cast<float*>(call.cache) + tensor * size;
-                if (writing)
-                    write(weights, call, is.number, qkv, keys, keys + size, slot);
-                else
-                    attend(model_, weights, room_, qkv, keys, keys + size, call.capacity, slot, result);
-            }
+        for (int row = 0; row < total_;) {
+            int rows = 1;  // of the same take and branch
+            while (row + rows < total_ && rows < ROWS_TOGETHER && rows_[row + rows].branch == rows_[row].branch &&
+                   rows_[row + rows].call == rows_[row].call)
+                rows++;
+            if (sizes_.kv_bits == 8)
+                cache_of<int8_t>(layer, wide, writing, row, rows);
+            else
+                cache_of<float>(layer, wide, writing, row, rows);
+            row += rows;
         }
+    }
+
+    template <typename T>
+    void cache_of(int layer, int wide, bool writing, int row, int rows) {
+        const Layer& weights = model_.layers[size_t(layer)];
+        const attacca_call& call = calls_[rows_[row].call];
+        const size_t tensor = (size_t(rows_[row].branch) * sizes_.layers + layer) * 2;
+        const size_t size = size_t(sizes_.heads) * call.capacity * sizes_.head_dim;
+        T* keys = static_cast<T*>(call.cache) + tensor * size;
+        const float* queries[ROWS_TOGETHER];
+        float* results[ROWS_TOGETHER];
+        int slots[ROWS_TOGETHER];
+        for (int i = 0; i < rows; i++) {
+            const int number = rows_[row + i].number;
+            float* qkv = wide_ + size_t(row + i) * wide;
+            queries[i] = qkv;
+            results[i] = narrow_ + size_t(row + i) * dim_;
+            slots[i] = call.past + number;
+            if (writing) write(weights, call, number, qkv, keys, keys + size, slots[i]);
+        }
+        if (!writing)
+            attend<ROWS_TOGETHER, T>(model_, weights, room_, {keys, keys + size, call.capacity}, rows, queries, slots,
+                                     results);
     }
 
     template <typename T>

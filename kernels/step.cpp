@@ -9,7 +9,8 @@
 namespace attacca {
 namespace {
 
-constexpr int SLACK = 64;  // floats beyond a buffer's end, which sixteen at a time may touch
+constexpr int MOST_TOGETHER = 4;  // rows of attention, in any set
+constexpr int SLACK = 64;         // floats beyond a buffer's end, which sixteen at a time may touch
 
 struct Row {  // as run.h has it
     int branch, call, number;
@@ -78,14 +79,14 @@ attacca_workspace* attacca_workspace_new(const attacca_model* model, int32_t row
     const int inputs = round_up(std::max({s.dim, s.hidden, s.conditions}), 4096) + 16;  // whatever a block pads them to
     const int blocks = round_up(inputs, 16) / 16;
     room->rows = rows;
-    room->score_room = s.window + 2 * rows + 64;
+    room->score_stride = round_up(s.window + rows + SLACK, 16);
     const auto floats = [](Buffer& buffer, size_t count) { return buffer.allocate((count + SLACK) * sizeof(float)); };
-    const bool there = floats(room->residual, all * dim) && floats(room->normed, all * dim) &&
-                       floats(room->wide, all * wide) && floats(room->narrow, all * std::max(dim, hidden)) &&
-                       room->codes.allocate(all * inputs) && floats(room->code_scales, all * blocks) &&
-                       floats(room->code_sums, all * blocks) && floats(room->scores, size_t(room->score_room)) &&
-                       room->kept.allocate(all * sizeof(Row)) && floats(room->picked, all * dim) &&
-                       floats(room->select, size_t(s.codebook_size));
+    const bool there =
+        floats(room->residual, all * dim) && floats(room->normed, all * dim) && floats(room->wide, all * wide) &&
+        floats(room->narrow, all * std::max(dim, hidden)) && room->codes.allocate(all * inputs) &&
+        floats(room->code_scales, all * blocks) && floats(room->code_sums, all * blocks) &&
+        floats(room->scores, size_t(room->score_stride) * MOST_TOGETHER) && room->kept.allocate(all * sizeof(Row)) &&
+        floats(room->picked, all * dim) && floats(room->select, size_t(s.codebook_size));
     if (there) return room;
     delete room;
     return nullptr;
@@ -99,7 +100,7 @@ int32_t attacca_step(const attacca_model* model, attacca_workspace* workspace, c
     for (int i = 0; i < count; i++) {
         rows += std::max(calls[i].rows, 0);
         if (!possible(model->sizes, calls[i]) || (model->levels.rows && !calls[i].level) || rows > workspace->rows ||
-            calls[i].prompt_tokens > workspace->score_room)
+            calls[i].prompt_tokens > workspace->score_stride - SLACK)
             return -1;
     }
     if (count < 1) return -1;
