@@ -7,6 +7,7 @@ the ring's atomics, two single-producer queues and atomics.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Arrival:
     kept_samples: int
     read_end: int  # how far the ring had been read
     head: Samples  # its first samples, [up to 64, channels]
+    digest: int  # CRC-32 of all of them
 
 
 class Outbox:
@@ -275,5 +277,6 @@ class NetworkHalf:
                 kept_samples=kept,
                 read_end=self._ring.read_end,
                 head=samples[:_HEAD_SAMPLES].copy(),
+                digest=zlib.crc32(samples.tobytes()),
             )
         )

@@ -94,6 +94,7 @@ def measures_of(
     last = next((status for _, status in reversed(trace.statuses) if status.rtf_total > 0), None)
     ahead = np.array([samples for _, samples in trace.lookahead], dtype=np.float64) * 1000 / rate
     counters, ring, network = client.playback.counters, client.ring, client.network
+    told = _told_samples(trace)
     return {
         "rtf": {
             "decoder": _rounded(last.rtf_decoder if last else None, 4),
@@ -108,10 +109,8 @@ def measures_of(
         else _rounded(float(marks.start - marks.bar_line), 4),
         "underruns": {"callbacks": counters.underrun_callbacks, "samples": counters.underrun_samples},
         "waiting_samples": counters.waiting_samples,
-        "control_latency_ms": _control_latency_ms(
-            arrivals, trace.control_position, rate, replanned=_replanned(trace) if paced else None
-        ),
-        "control_latency_engine_ms": _engine_control_latency_ms(trace, rate),
+        "control_latency_ms": _control_latency_ms(arrivals, trace.control_position, rate, told=told),
+        "control_latency_engine_ms": _rounded(None if told is None else told * 1000 / rate, 1),
         "late_samples": ring.late_samples,
         "fallbacks": {
             "planned": counters.planned_samples,
@@ -132,51 +131,40 @@ def measures_of(
 
 
 def _control_latency_ms(
-    arrivals: Sequence[Arrival], control_position: int | None, rate: int, *, replanned: int | None
+    arrivals: Sequence[Arrival], control_position: int | None, rate: int, *, told: int | None
 ) -> float | None:
-    """From a changed control to the first sample of the first chunk that surely knows of it.
+    """From a changed control to the first sample of the first chunk that knows of it.
 
     What was under way when the control changed knows nothing of it, though it comes later. The engine plans anew:
-    the first chunk that takes the place of a plan (announced again, or committed with other samples) is the first
-    that knows. If the change met no plan, it is the first one announced after `replanned`, the stream position at
-    which the engine told that it had planned anew: that may be a chunk too late, never too early. Flat out its word
-    comes at no stream position that means anything, so then there may be no figure.
+    a chunk that takes the place of a plan (announced again, or committed with other samples) knows. If the change
+    met no plan, the first that knows is new, and only the engine can say which it is: `told` samples after the
+    change, which is believed of a chunk that came after the change and is not as it was planned before. When the
+    engine said so does not matter: its status comes up to a tenth of a second and a chunk or two later.
     """
     if control_position is None:
         return None
     planned: dict[int, Arrival] = {}
-    first_told: int | None = None
     for arrival in arrivals:
         chunk, before = arrival.chunk, planned.get(arrival.chunk.position)
         if arrival.read_end >= control_position:
-            replaced = before is not None and not (chunk.committed and np.array_equal(before.head, arrival.head))
-            if replaced:
+            if before is not None and not (chunk.committed and before.digest == arrival.digest):
                 return _rounded((chunk.position - control_position) * 1000 / rate, 1)
-            told = replanned is not None and arrival.read_end >= replanned
-            if first_told is None and before is None and told:
-                first_told = chunk.position
+            first = None if told is None else control_position + told
+            if before is None and first is not None and chunk.position + chunk.samples > first:
+                return _rounded((max(chunk.position, first) - control_position) * 1000 / rate, 1)
         if not chunk.committed:
             planned[chunk.position] = arrival
-    return None if first_told is None else _rounded((first_told - control_position) * 1000 / rate, 1)
+    return None
 
 
-def _replanned(trace: Trace) -> int | None:
-    """Where the host stood when a status first told of a plan made anew after the control changed."""
+def _told_samples(trace: Trace) -> int | None:
+    """From the changed control to the first sample made under it, by the first status that tells of a new plan."""
     if trace.control_position is None:
         return None
     before = [s.control_latency_samples for at, s in trace.statuses if at < trace.control_position]
     was = before[-1] if before else 0
-    after = ((at, s.control_latency_samples) for at, s in trace.statuses if at >= trace.control_position)
-    return next((at for at, samples in after if samples not in (0, was)), None)
-
-
-def _engine_control_latency_ms(trace: Trace, rate: int) -> float | None:
-    after = [
-        status.control_latency_samples
-        for position, status in trace.statuses
-        if trace.control_position is not None and position >= trace.control_position
-    ]
-    return next((_rounded(samples * 1000 / rate, 1) for samples in after if samples > 0), None)
+    after = (s.control_latency_samples for at, s in trace.statuses if at >= trace.control_position)
+    return next((samples for samples in after if samples not in (0, was)), None)
 
 
 def _callbacks_ms(recording: Recording) -> dict[str, float | None]:

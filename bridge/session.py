@@ -211,7 +211,7 @@ class Session:
                 self._telling.follow(waits=self.timeline.non_realtime)
             if self._recondition:
                 self._recondition = False
-                self._engine.replan(self.number, max(position, self._head))
+                self._engine.replan(self.number, position)
         if self._status.is_due(now):
             heard = self._engine.measures(self.number) or Measures(session=self.number)
             self._speaker.say(self._status.message(self._head, heard, self.counts), topic="status")

@@ -116,6 +116,14 @@ class Chunker:
             self._moved(frame) * self._timeline.host_rate, self._timeline.model_rate
         )
 
+    def first_sample_of(self, frame: int) -> Fraction:
+        """Host position of the first sample to come that a frame not pushed yet has a part in.
+
+        Codec and resampler hold samples back for it, so that is before its own first. RuntimeError if not running.
+        """
+        ahead = self.position_of_frame(frame) - self.position_of_frame(self.next_frame)
+        return self.position + max(ahead, Fraction(0))
+
     def begin(self, frame: int, position: int) -> None:
         """Start with this frame from a cold codec; no sample before the host position comes out."""
         self._decoder.reset()

@@ -219,7 +219,7 @@ class Measures:
     rtf_total: float = 0.0  # and listening: resampling in, encoder, prefill; all but the fork
     look_ahead_samples: int = 0  # sent, not yet played
     target_samples: int = 0  # look-ahead aimed at
-    control_latency_samples: int = 0  # of the last replan: play head to the first sample that reflects it
+    control_latency_samples: int = 0  # of the last replan: from the change to the first sample made under it
     late_chunks: int = 0  # chunks that began behind the play head
     gap_samples: int = 0  # silence put into listening, host rate
     overlap_samples: int = 0  # audio dropped as heard before

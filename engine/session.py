@@ -142,6 +142,7 @@ class Session:
             try:
                 if sampling != found.sampling:
                     found.set_sampling(sampling, self._head(found.request))
+                    self._control_latency = found.meters.control_latency_samples
             except Exception as error:
                 events += self._failed(number, error)
         return events

@@ -178,9 +178,12 @@ class Take:
 
         What could not be made again in time is kept. A new epoch takes back what is committed, too: the next chunk
         begins there, and a take without sound is armed again. `bent`: bars lie a little elsewhere, all is kept.
+        Control latency counts from `from_position`, which may lie behind the play head by now.
         """
         state = self._state
-        changed_at = head if from_position is None else from_position
+        since = changed_at = head if from_position is None else from_position
+        if epoch is None:
+            changed_at = max(changed_at, head)
         state.epoch = state.epoch if epoch is None else epoch
         if epoch is not None or bent:
             self._planner.new_epoch(head if from_position is None else max(from_position, state.start))
@@ -202,11 +205,16 @@ class Take:
                 if self._chunker.next_frame > changed:
                     self._chunker.restore(state.planned.before)
                     state.planned = None
-            changed = max(changed, self._chunker.next_frame)
+            running = self._chunker.running  # not where a take has just begun anew: its codec has yet to
+            free = self._chunker.next_frame if running else self._chunker.frame_at(state.committed_end)
+            changed = max(changed, free)
             self._planner.rollback(changed)
         else:
             changed = max(changed, self._remake.first_free_frame)
-        self.meters.control_latency_samples = max(0, ceil(self._chunker.position_of_frame(changed)) - head)
+        first = self._chunker.position_of_frame(changed)
+        if state.committed_end is not None and self._chunker.running:
+            first = self._chunker.first_sample_of(changed)
+        self.meters.control_latency_samples = max(0, ceil(first) - since)
 
     def snapshot(self) -> object:
         """Everything that decides tokens and audio, for `restore` to continue from bit-exactly."""

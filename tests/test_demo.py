@@ -203,11 +203,11 @@ def test_start_error_is_measured_not_assumed(shift: int) -> None:
 
 def arrival(position: int, *, committed: bool, read_end: int, level: float = 0.0) -> Arrival:
     chunk = Chunk(
-        session=1, epoch=1, take=1, seq=0, position=position, ppq=0.0, samples=0, channels=1, first_frame=0,
+        session=1, epoch=1, take=1, seq=0, position=position, ppq=0.0, samples=1000, channels=1, first_frame=0,
         frames=0, committed=committed,
     )  # fmt: skip
-    head = np.full((4, 1), level, np.float32)
-    return Arrival(at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=head)
+    head = np.zeros((4, 1), np.float32)
+    return Arrival(at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=head, digest=round(level * 10))
 
 
 def test_control_latency_does_not_count_what_was_under_way() -> None:
@@ -221,15 +221,16 @@ def test_control_latency_does_not_count_what_was_under_way() -> None:
         arrival(3000, committed=True, read_end=900),
     ]
     latency = demo_measure._control_latency_ms
-    assert latency(arrivals, 500, 1000, replanned=None) == 2500.0
-    assert latency(arrivals, None, 1000, replanned=None) is None
+    assert latency(arrivals, 500, 1000, told=None) == 2500.0
+    assert latency(arrivals, None, 1000, told=None) is None
     plain = [entry for entry in arrivals if entry.read_end != 650]
-    assert latency(plain, 500, 1000, replanned=None) is None
+    assert latency(plain, 500, 1000, told=None) is None
     later = [*plain, arrival(4000, committed=False, read_end=900)]
-    assert latency(later, 500, 1000, replanned=800) == 3500.0
-    assert latency(later, 500, 1000, replanned=950) is None
+    assert latency(later, 500, 1000, told=3500) == 3500.0
+    assert latency(later, 500, 1000, told=3900) == 3900.0  # from the middle of a chunk on
+    assert latency(later, 500, 1000, told=4500) is None
     other = [*plain[:-1], arrival(3000, committed=True, read_end=900, level=0.5)]  # committed, but not as planned
-    assert latency(other, 500, 1000, replanned=None) == 2500.0
+    assert latency(other, 500, 1000, told=None) == 2500.0
 
 
 def test_a_demo_without_a_generated_sample_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

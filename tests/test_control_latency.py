@@ -1,0 +1,117 @@
+"""Control latency: what the engine says of it is where sound first differs, and a late word of it adds nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stream_fakes import MODEL_RATE, Host, IndexDecoder, IndexModel, request
+from test_beat_take import LooseModel
+
+from attacca.bridge import demo_measure
+from attacca.bridge.client_network import Arrival
+from attacca.bridge.demo_measure import Trace
+from attacca.bridge.protocol import Chunk, Status
+from attacca.engine.events import TakeEnded
+
+START = 42000
+DELAY = 2048
+
+
+class MarkDecoder(IndexDecoder):
+    """A sample is the mark of its frame and a tenth of that of the frame DELAY later, as where frames overlap."""
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        fresh = np.repeat(codes[:, 2].astype(np.float32), 640)
+        joined = np.concatenate([self.tail, fresh])
+        self.tail = joined[len(fresh) :]
+        return joined[: len(fresh)] + 0.1 * fresh
+
+
+class MarkModel(IndexModel):
+    def decoder(self) -> MarkDecoder:
+        return MarkDecoder(DELAY)
+
+
+def played(change: int | None, *, late: int = 0, step_s: float = 0.0) -> tuple[Host, int]:
+    """A take whose tempo is another from a position on, and what the engine says of that.
+
+    It is told `late` samples after it; where a step takes `step_s`, a plan may be too dear to be dropped.
+    """
+    host = Host(MODEL_RATE, model=MarkModel(delay_samples=DELAY), block=320)
+    host.engine.set_realtime(1, step_s > 0)
+    host.play(MODEL_RATE)
+    host.engine.start(1, request(START, position=MODEL_RATE))
+    said = 0
+    if change is not None:
+        host.play(change + late - host.head)
+        host.engine._costs.step_s = step_s
+        host.controller.bpm = lambda positions: np.full(len(positions), 60.0)
+        host.engine.replan(1, change)
+        said = host.engine._sessions[1].takes[1].meters.control_latency_samples
+    host.play(90000 - host.head)
+    return host, said
+
+
+@pytest.mark.parametrize("late", [0, 1600])
+@pytest.mark.parametrize("step_s", [0.0, 0.03])
+def test_the_engine_says_where_sound_first_differs(step_s: float, late: int) -> None:
+    """Wherever in a chunk the change falls, also if it was told late. A kept plan is counted in, and more."""
+    first, before = played(None)[0].heard()
+    seen = set()
+    for change in range(60000, 60000 + 5120, 640):
+        host, said = played(change, late=late, step_s=step_s)
+        at, after = host.heard()
+        assert at == first
+        differs = first + int(np.flatnonzero(after[: len(before)] != before[: len(after)])[0])
+        assert said == differs - change if step_s == 0.0 else said > differs - change > 7680
+        seen.add(said)
+    assert len(seen) > 4  # it hangs on where the change falls
+
+
+def test_a_control_that_changes_while_a_take_begins_anew_does_not_end_it() -> None:
+    """Between a new beginning and its first chunk the codec has yet to begin."""
+    host = Host(MODEL_RATE, model=LooseModel(tempo=1.035), block=640, slice_s=0.0, max_slice_frames=1)
+    host.play(8 * MODEL_RATE)
+    host.engine.start(1, request(host.head))
+    began: set[int | None] = set()
+    while host.head < 20 * MODEL_RATE:
+        host.engine.listen(1, host.head, np.zeros((640, 1), np.float32))
+        host.head += 640
+        host.engine.advance(1, host.head)
+        while batch := host.engine.work():
+            host.events += batch
+            take = host.engine._sessions[1].takes.get(1)
+            if take is None or take.committed_end is None or take._chunker.running:
+                continue
+            if take.committed_end not in began:
+                began.add(take.committed_end)
+                host.engine.replan(1, None)
+    assert began
+    assert not [event.reason for event in host.events if isinstance(event, TakeEnded)]
+    host.heard()  # and no gap
+
+
+def arrival(position: int, *, committed: bool, read_end: int) -> Arrival:
+    chunk = Chunk(
+        session=1, epoch=1, take=1, seq=0, position=position, ppq=0.0, samples=1000, channels=1, first_frame=0,
+        frames=0, committed=committed,
+    )  # fmt: skip
+    return Arrival(
+        at_s=0.0, chunk=chunk, kept_samples=1, read_end=read_end, head=np.zeros((4, 1), np.float32), digest=0
+    )
+
+
+def test_a_status_that_comes_late_makes_no_chunk_count_twice() -> None:
+    """The engine had just committed, so no plan stood when the control changed; its word came a chunk later."""
+    arrivals = [
+        arrival(2000, committed=False, read_end=300),
+        arrival(2000, committed=True, read_end=490),
+        arrival(3000, committed=False, read_end=600),  # made anew, and the first of its place
+        arrival(3000, committed=True, read_end=620),
+        arrival(4000, committed=False, read_end=700),
+        arrival(4000, committed=True, read_end=800),
+    ]
+    told = Status(session=1, state="play", control_latency_samples=2500)
+    trace = Trace(control_position=500, statuses=[(490, Status(session=1, state="play")), (720, told)])
+    samples = demo_measure._told_samples(trace)
+    assert demo_measure._control_latency_ms(arrivals, 500, 1000, told=samples) == 2500.0
