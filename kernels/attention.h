@@ -47,7 +47,8 @@ INLINE void score(const float (*queries)[MOST_HEAD], const T* keys, int width, i
 }
 
 #if ATTACCA_SET == ATTACCA_SET_AVX512
-constexpr int WIDE = 64;  // channels of a head whose codes fill a register
+constexpr int WIDE = 64;         // channels of a head whose codes fill a register
+constexpr int SLOTS_AHEAD = 24;  // asked for before they are read
 
 // The same over codes, in integers: a query in 15 bits, as two halves of 7 and 8, against keys as unsigned codes.
 template <int ROWS>
@@ -185,6 +186,7 @@ INLINE void mix_codes(const float* weights, int stride, const int8_t* values, in
     for (int slot = 0; slot < count; slot += SLOTS) {
         const int8_t* at[SLOTS];
         slots_at(values, WIDE, slot, room, at);
+        for (int i = 0; i < SLOTS; i++) ahead(at[i] + SLOTS_AHEAD * WIDE);
         const __m512i a = _mm512_loadu_si512(at[0]), b = _mm512_loadu_si512(at[1]);
         const __m512i c = _mm512_loadu_si512(at[2]), d = _mm512_loadu_si512(at[3]);
         const __m512i ab = _mm512_unpacklo_epi8(a, b), AB = _mm512_unpackhi_epi8(a, b);

@@ -1,12 +1,16 @@
 // Weights come in: checked against the sizes, and packed as products.h reads them.
 #include "model.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
 #include "sets.h"
 #if defined(ATTACCA_X86)
 #include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
 #endif
 
 namespace attacca {
@@ -17,6 +21,33 @@ static bool has_avxvnni() {
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #endif
+
+namespace {
+constexpr size_t CHUNK = 8 << 20, LARGE_PAGE = 2 << 20;
+}  // namespace
+
+Arena::~Arena() {
+    for (void* chunk : chunks_) std::free(chunk);
+}
+
+void* Arena::take(size_t bytes) {
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (bytes > room_ - used_) {
+        const size_t size = (std::max(bytes, CHUNK) + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+        void* chunk = std::aligned_alloc(LARGE_PAGE, size);
+        if (!chunk) return nullptr;
+#if defined(__linux__)
+        madvise(chunk, size, MADV_HUGEPAGE);  // where it is not granted, small pages do
+#endif
+        chunks_.push_back(chunk);
+        used_ = 0;
+        room_ = size;
+    }
+    void* found = static_cast<char*>(chunks_.back()) + used_;
+    used_ += bytes;
+    std::memset(found, 0, bytes);
+    return found;
+}
 
 const std::vector<Kernels>& available() {
     static const std::vector<Kernels> found = [] {
@@ -163,9 +194,9 @@ uint8_t code_at(const Product& w, const uint8_t* codes, int input, int output) {
     return w.kind == ATTACCA_BLOCKS8 ? codes[at] : uint8_t(at % 2 ? codes[at / 2] >> 4 : codes[at / 2] & 15);
 }
 
-bool pack_floats(Product& w, int kind, const void* from) {
+bool pack_floats(Arena& arena, Product& w, int kind, const void* from) {
     w.padded = w.inputs;
-    if (!w.codes.allocate(size_t(w.tiles) * TILE * w.inputs * sizeof(float))) return false;
+    if (!w.codes.allocate(size_t(w.tiles) * TILE * w.inputs * sizeof(float), &arena)) return false;
     float* to = w.codes.at<float>();
     for (int output = 0; output < w.outputs; output++)
         for (int input = 0; input < w.inputs; input++)
@@ -174,10 +205,12 @@ bool pack_floats(Product& w, int kind, const void* from) {
     return true;
 }
 
-bool pack_codes(Product& w, const uint8_t* from, const float* scales) {
+bool pack_codes(Arena& arena, Product& w, const uint8_t* from, const float* scales) {
     const bool halves = w.kind == ATTACCA_BLOCKS4;
     const size_t bytes = size_t(w.tiles) * TILE * w.padded / (halves ? 2 : 1);
-    if (!w.codes.allocate(bytes) || !w.scales.allocate(size_t(w.tiles) * TILE * w.blocks * sizeof(float))) return false;
+    if (!w.codes.allocate(bytes, &arena) ||
+        !w.scales.allocate(size_t(w.tiles) * TILE * w.blocks * sizeof(float), &arena))
+        return false;
     uint8_t* to = w.codes.at<uint8_t>();
     for (int tile = 0; tile < w.tiles; tile++)
         for (int group = 0; group < w.padded / GROUP; group += halves ? 2 : 1)
@@ -195,17 +228,18 @@ bool pack_codes(Product& w, const uint8_t* from, const float* scales) {
     return true;
 }
 
-bool pack(Product& w, int kind, int inputs, int outputs, int block, const void* codes, const float* scales) {
+bool pack(Arena& arena, Product& w, int kind, int inputs, int outputs, int block, const void* codes,
+          const float* scales) {
     w.kind = kind == ATTACCA_HALF ? int(ATTACCA_FLOAT) : kind;
     w.inputs = inputs;
     w.outputs = outputs;
     w.tiles = round_up(outputs, TILE) / TILE;
     w.blocks = 1;
-    if (w.kind == ATTACCA_FLOAT) return pack_floats(w, kind, codes);
+    if (w.kind == ATTACCA_FLOAT) return pack_floats(arena, w, kind, codes);
     w.padded = kind == ATTACCA_ROWS7 ? round_up(inputs, 2 * GROUP) : round_up(inputs, block);
     w.blocks = kind == ATTACCA_ROWS7 ? 1 : w.padded / block;
     w.block = w.padded / w.blocks;
-    return pack_codes(w, static_cast<const uint8_t*>(codes), scales);
+    return pack_codes(arena, w, static_cast<const uint8_t*>(codes), scales);
 }
 
 bool keep_vector(Buffer& to, int kind, const void* from, int count) {
@@ -291,7 +325,7 @@ int32_t attacca_model_set(attacca_model* model, int32_t role, int32_t layer, int
                       block);
     bool kept;
     if (place.product)
-        kept = pack(*place.product, kind, inputs, outputs, block, codes, scales);
+        kept = pack(model->arena, *place.product, kind, inputs, outputs, block, codes, scales);
     else if (place.table)
         kept = keep_table(*place.table, kind, codes, inputs, outputs);
     else

@@ -27,30 +27,46 @@ inline __attribute__((always_inline)) float widened(std::uint16_t half) {
     return found;
 }
 
-// Memory at a cache line's start, zeros at first.
+// Memory for what is read from end to end at each step: in large pages where the system has them, for looking up
+// small ones takes a good part of the time that memory does.
+class Arena {
+public:
+    Arena() = default;
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+    ~Arena();
+    void* take(std::size_t bytes);  // zeros, at a cache line's start; null if there is none to be had
+
+private:
+    std::vector<void*> chunks_;
+    std::size_t used_ = 0, room_ = 0;  // of the last chunk
+};
+
+// Memory at a cache line's start, zeros at first; an arena's if one is named, which then must live as long.
 class Buffer {
 public:
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(whole_); }
+    ~Buffer() { std::free(own_); }
 
     // False if there is none to be had.
-    bool allocate(std::size_t bytes) {
-        std::free(whole_);
-        whole_ = std::calloc(bytes + ALIGNMENT, 1);
-        bytes_ = whole_ ? bytes : 0;
-        return whole_ != nullptr;
+    bool allocate(std::size_t bytes, Arena* arena = nullptr) {
+        std::free(own_);
+        own_ = arena ? nullptr : std::calloc(bytes + ALIGNMENT, 1);
+        const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(own_) + ALIGNMENT - 1;
+        at_ = arena ? arena->take(bytes) : own_ ? reinterpret_cast<void*>(begin / ALIGNMENT * ALIGNMENT) : nullptr;
+        bytes_ = at_ ? bytes : 0;
+        return at_ != nullptr;
     }
     template <typename T>
     T* at() const {
-        const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(whole_) + ALIGNMENT - 1;
-        return whole_ ? reinterpret_cast<T*>(begin / ALIGNMENT * ALIGNMENT) : nullptr;
+        return static_cast<T*>(at_);
     }
     std::size_t bytes() const { return bytes_; }
 
 private:
-    void* whole_ = nullptr;
+    void *own_ = nullptr, *at_ = nullptr;
     std::size_t bytes_ = 0;
 };
 
@@ -90,6 +106,7 @@ struct Kernels {
 
 struct Model {
     attacca_sizes sizes{};
+    Arena arena;  // of the products
     Run run = nullptr;
     Table tokens, levels;
     Product conditions;

@@ -109,6 +109,9 @@ INLINE Ints dot(Ints sum, const Bytes& weights, const int8_t* x) {
 #endif
 #endif
 
+// Weights stream from memory, which answers late: so much, in bytes, is asked for beforehand.
+constexpr int AHEAD = 2048;
+
 // What a sum over codes lacks to one over weights, as a multiple of the sum of x.
 template <int KIND>
 constexpr int offset() {
@@ -142,6 +145,8 @@ INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float*
         const int8_t* inputs = x.codes + size_t(block) * groups * GROUP;
         for (int group = 0; group < groups; group += 2) {
             const auto a = load_weights(codes), b = load_weights(codes + 64);
+            ahead(codes + AHEAD);
+            ahead(codes + AHEAD + 64);
             if (KIND == ATTACCA_BLOCKS4) {
                 const auto a0 = low_halves(a), b0 = low_halves(b), a1 = high_halves(a), b1 = high_halves(b);
                 for (int row = 0; row < ROWS; row++) {
@@ -154,6 +159,8 @@ INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float*
                 codes += BYTES;
             } else {
                 const auto c = load_weights(codes + BYTES), d = load_weights(codes + BYTES + 64);
+                ahead(codes + AHEAD + BYTES);
+                ahead(codes + AHEAD + BYTES + 64);
                 for (int row = 0; row < ROWS; row++) {
                     const int8_t* at = inputs + row * x.stride + group * GROUP;
                     sums[row][0][0] = dot<KIND>(sums[row][0][0], a, at);

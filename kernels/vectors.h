@@ -144,6 +144,9 @@ INLINE void lane_store_codes(int8_t* at, IntLane v) { *at = int8_t(v < -128 ? -1
 
 constexpr int PARTS = 16 / LANES;
 
+// Asks for a cache line that is soon read; beyond the end of an array it asks for nothing.
+INLINE void ahead(const void* at) { __builtin_prefetch(at); }
+
 struct Floats {
     Lane part[PARTS];
 };
