@@ -57,8 +57,8 @@ class Settings:
     )
     backend: str = _setting(
         "auto",
-        "What computes the decoder; auto is the fastest that computes what the CPU does.",
-        choices=("auto", "cpu", "cuda", "tensorrt"),
+        "What computes the decoder: native is our kernels, cpu onnxruntime; auto is the fastest that passes.",
+        choices=("auto", "native", "cpu", "cuda", "tensorrt"),
     )
     text: str | None = _setting(None, "What to play, in words, for models that read text.")
     seed: int | None = _setting(None, "Seed of a take; the same seed gives the same take.", low=0, high=2**53)

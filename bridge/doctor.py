@@ -78,6 +78,7 @@ def examine(effective: Effective) -> list[Finding]:
         check_providers,
         lambda: check_bundle(settings.model),
         lambda: check_cpu(settings.threads),
+        check_kernels,
         check_placement,
         lambda: check_ports(
             [
@@ -187,6 +188,18 @@ def check_cpu(threads: int) -> list[Finding]:
     elif load > cores:
         verdict, remedy = Verdict.WARN, "other programs are busy; close them before playing"
     return [Finding(area="machine", name="CPU", verdict=verdict, found=found, remedy=remedy)]
+
+
+def check_kernels() -> list[Finding]:
+    """Whether our own kernels of a decoder step were built, and which of them this processor runs."""
+    from attacca.engine.native import NativeError, kernels
+
+    try:
+        found = f"{kernels()[0]} (of {', '.join(kernels())})"
+    except NativeError as error:
+        remedy = "onnxruntime plays, more slowly; where there is a C++ compiler, install attacca again"
+        return [Finding(area="machine", name="kernels", verdict=Verdict.LACK, found=str(error), remedy=remedy)]
+    return [Finding(area="machine", name="kernels", verdict=Verdict.OK, found=found)]
 
 
 def check_placement() -> list[Finding]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from attacca.bridge.config import Settings
 from attacca.bridge.licence import licence_line
 from attacca.bridge.teller import tell
-from attacca.engine.backends import backend_of, choose
+from attacca.engine.backends import CPU_BACKENDS, backend_of, choose, steps_of
 from attacca.engine.bundle import Model as Bundle
 from attacca.engine.bundle import find_bundle, load_bundle
 from attacca.engine.events import Model
@@ -33,16 +33,16 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
     if settings.fake:
         return FakeModel(manifest=FakeConfig(tone=True))
     folder = find_bundle(settings.model)
-    loaded = load_bundle(folder, threads=settings.threads, several=several, beside=settings.second_core)
-    model = _held(loaded, settings)
-    model = choose(
-        model,
+    loaded = load_bundle(
         folder,
-        settings.backend,
-        say=lambda line: print(f"attacca: {line}", file=sys.stderr),
+        threads=settings.threads,
         several=several,
+        beside=settings.second_core,
+        steps=steps_of(settings.backend),
+        say=_say,
     )
-    if backend_of(model) != "cpu":
+    model = choose(_held(loaded, settings), folder, settings.backend, say=_say, several=several)
+    if backend_of(model) not in CPU_BACKENDS:
         print(f"attacca: {model.manifest.name}: the decoder plays on {backend_of(model)}", file=sys.stderr)
     line = licence_line(model.manifest.licence)
     if line is not None:
@@ -50,6 +50,10 @@ def load_model(settings: Settings, *, several: bool = False) -> Model:
     if settings.text is not None:
         tell(model, settings.text)
     return model
+
+
+def _say(line: str) -> None:
+    print(f"attacca: {line}", file=sys.stderr)
 
 
 def _held(model: Bundle, settings: Settings) -> Bundle:

@@ -1,4 +1,4 @@
-"""Which runtime plays a model: the CPU's, or a GPU's that has just been shown to compute the same.
+"""Which runtime plays a model: one of the CPU's, or a GPU's that has just been shown to compute the same.
 
 Between loading (bridge/loading.py) and a bundle (engine/bundle.py). A backend counts only after a test on this very
 machine: forced through the same tokens, its logits must lie near the CPU's, and steps queued on the device must
@@ -39,7 +39,8 @@ from .musicgen import PromptedDecoder
 from .prompted import Prompt
 from .runtime import Floats
 
-BACKENDS = ("auto", "cpu", "cuda", "tensorrt")
+BACKENDS = ("auto", "native", "cpu", "cuda", "tensorrt")
+CPU_BACKENDS = ("native", "cpu")  # our kernels; onnxruntime
 GPU_BACKENDS = ("tensorrt", "cuda")  # by expected speed
 ENGINES = "engines"
 _log = logging.getLogger(__name__)
@@ -97,7 +98,21 @@ def _failed(device: DeviceRuntime) -> bool:
 def backend_of(model: object) -> str:
     """The name of the backend that a model's decoder runs on."""
     device = getattr(model, "device", None)
-    return device.name if isinstance(device, DeviceRuntime) else "cpu"
+    if isinstance(device, DeviceRuntime):
+        return device.name
+    return "native" if kernels_of(model) else "cpu"
+
+
+def kernels_of(model: object) -> str:
+    """The name of our kernels that a model's decoder runs on; empty if it runs on something else."""
+    on_device = isinstance(getattr(model, "device", None), DeviceRuntime)
+    kernels = getattr(getattr(model, "runtime", None), "kernels", None)
+    return "" if on_device or kernels is None else str(kernels.name)
+
+
+def steps_of(backend: str) -> str:
+    """What computes steps on the CPU, as load_bundle has it, where this backend was asked for."""
+    return backend if backend in CPU_BACKENDS else "auto"
 
 
 def precision_of(model: object) -> str:
@@ -192,7 +207,7 @@ def choose(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}, allowed: {', '.join(BACKENDS)}")
-    if backend == "cpu":
+    if backend in CPU_BACKENDS:  # which of them, load_bundle has settled
         return model
     try:
         device = driver()

@@ -7,9 +7,10 @@ against the manifest before a runtime sees it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ from .manifest import (
 )
 from .melody import PREFIX, MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox, PromptedDecoder
+from .native_lane import NativeBatch
+from .native_trial import natively
 from .pace import measure_pace
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
@@ -52,6 +55,7 @@ MODELS_VARIABLE = "ATTACCA_MODELS"
 MAX_FILE_BYTES = 8 << 30
 KEPT_OF_WINDOW = 3  # a third of a window is heard again where a take outlasts it
 _READ_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +127,19 @@ class PromptedModel(Model):
 
 
 def load_bundle(
-    path: str | Path, *, threads: int = 1, verify: bool = True, several: bool = False, beside: str = "auto"
+    path: str | Path,
+    *,
+    threads: int = 1,
+    verify: bool = True,
+    several: bool = False,
+    beside: str = "auto",
+    steps: str = "cpu",
+    say: Callable[[str], None] = _log.warning,
 ) -> Model:
     """Load the bundle in the directory `path`; `threads` for each session, `verify` compares the hashes.
 
+    `steps`: what computes the decoder's, "cpu" for onnxruntime, "native" for our kernels if they pass, "auto" for
+    what is faster; `say` is told why kernels that were asked for do not.
     `beside`: whether a model that is told by a text uses a second core, see `beside_for`.
     `several`: many takes at once are expected, so that what their sharing of steps gains is measured, for some
     seconds, and used.
@@ -146,11 +159,13 @@ def load_bundle(
     except ValueError as error:
         raise ManifestError(f"codec of {folder}: {error}") from None
     parts: dict[str, Any] = {"manifest": manifest, "codec": codec, "pattern": manifest_pattern(manifest)}
+    choice: dict[str, Any] = {"wanted": steps, "say": say, "threads": threads}
     if not manifest.decoder.prompted:
-        plain = StepRuntime(graph, manifest, threads=threads)
+        plain = natively(StepRuntime(graph, manifest, threads=threads), graph, parts["pattern"], **choice)
         parts["levels"] = _levels(files, manifest)
         return Model(runtime=plain, batch=_batch(files, plain, threads) if several else None, **parts)
-    runtime = _prompted_kind(manifest, parts["pattern"])(graph, manifest, threads=threads)
+    kind = _prompted_kind(manifest, parts["pattern"])
+    runtime = natively(kind(graph, manifest, threads=threads), graph, parts["pattern"], **choice)
     section = manifest.text
     text = None if section is UNSET else TextEncoder(files, section, runtime.shape, threads=threads)
     batch = _batch(files, runtime, threads) if several else None
@@ -180,10 +195,17 @@ def _prompted_kind(manifest: Manifest, pattern: Pattern) -> type[PromptedRuntime
 
 
 def _batch(files: Mapping[str, Path], single: StepRuntime, threads: int) -> Batch | None:
-    """What stepping several takes at once is worth here; None if there is no graph for it, or it does not pay."""
-    if DECODER_BATCH_ROLE not in files:
+    """What stepping several takes at once is worth here; None if nothing can, or it does not pay.
+
+    onnxruntime needs a graph for it; our kernels take several of any model.
+    """
+    if single.kernels is None and DECODER_BATCH_ROLE not in files:
         return None
-    runtime = BatchRuntime(str(files[DECODER_BATCH_ROLE]), single, threads=threads)
+    runtime: BatchRuntime | NativeBatch = (
+        NativeBatch(single)
+        if single.kernels is not None
+        else BatchRuntime(str(files[DECODER_BATCH_ROLE]), single, threads=threads)
+    )
     rows = single.manifest.num_codebooks + 1 if manifest_pattern(single.manifest).family == "stack" else 1
     clock = time.thread_time if threads == 1 else time.perf_counter  # the former minds no busy neighbour
     batch = Batch(runtime=runtime, pace=measure_pace(single, runtime, rows=rows, clock=clock))

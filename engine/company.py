@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from .batch import BatchRuntime, BatchStepper
 from .decoder import PatternDecoder
 from .generator import ConditionSource, Generator, Sampling
 from .pace import Pace
 from .rolling import RollingDecoder
-from .sharing import LaneStepper, Part, Stepper
+from .sharing import LaneStepper, Part, Stepper, Together
 
 MARGIN_S = 0.05  # for what follows the tokens: a chunk's decoding, its way to the client
 
@@ -26,16 +25,16 @@ MARGIN_S = 0.05  # for what follows the tokens: a chunk's decoding, its way to t
 class Several(Protocol):
     """What steps several takes of a model at once."""
 
-    def stepper(self) -> Stepper | BatchStepper:
+    def stepper(self) -> Stepper | Together:
         """For one decode thread."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A model's graphs of several takes, on the CPU or a device, and what they are worth here."""
+    """What steps several takes of a model, on the CPU or a device, and what that is worth here."""
 
-    runtime: BatchRuntime | Several
+    runtime: Several
     pace: Pace
 
 
@@ -61,7 +60,7 @@ class Company:
 
     def __init__(self, batch: Batch, *, clock: Callable[[], float] = time.perf_counter) -> None:
         stepper = batch.runtime.stepper()
-        self._stepper: Stepper = LaneStepper(stepper) if isinstance(stepper, BatchStepper) else stepper
+        self._stepper: Stepper = LaneStepper(stepper) if isinstance(stepper, Together) else stepper
         self._pace = batch.pace
         self._clock = clock
         self._wishes: WeakKeyDictionary[Generator, Wish] = WeakKeyDictionary()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ WANTED = ("cpu", "native", "auto")
 _TOKENS = 4  # of the prompt of noise
 _LIMIT_S = 0.4  # of onnxruntime's steps; of a small model all are made before that
 Say = Callable[[str], None]
+Runtime = TypeVar("Runtime", bound=StepRuntime)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +42,8 @@ class Verdict:
 
 
 def natively(
-    runtime: StepRuntime,
-    graph: bytes | str | Path,
-    pattern: Pattern,
-    *,
-    wanted: str,
-    say: Say,
-    threads: int = 1,
-) -> StepRuntime:
+    runtime: Runtime, graph: bytes | str | Path, pattern: Pattern, *, wanted: str, say: Say, threads: int = 1
+) -> Runtime:
     """The runtime on our kernels if they are wanted and pass, else as it is; why not is said if they were asked.
 
     `wanted`: "cpu" is onnxruntime, "native" the kernels, "auto" the kernels if their steps take less. Load thread.

@@ -149,9 +149,7 @@ def family_of(manifest: Manifest, graph: GraphFile) -> Family:
     family = families[kind]
     strange, missing = sorted(graph.operators - family.known), sorted(family.needed - graph.operators)
     if strange or missing:
-        raise NativeError(
-            f"the graph of {manifest.name} has operators {strange} or lacks {missing}: no kernels for it"
-        )
+        raise NativeError(f"no kernels for the graph of {manifest.name}: it has {strange}, it lacks {missing}")
     return family
 
 
@@ -193,7 +191,7 @@ class _Reader:
         m, family = self._manifest, self._family
         tokens = len(self._array(family.once[Role.TOKENS]))
         if tokens % m.num_codebooks or tokens // m.num_codebooks <= m.codebook_size:
-            raise NativeError(f"{tokens} tokens are not of {m.num_codebooks} codebooks of {m.codebook_size}")
+            raise NativeError(f"{tokens} tokens are not those of {m.num_codebooks} codebooks of {m.codebook_size}")
         self._hidden = self._product(Role.IN, family.layer[Role.IN].format(layer=0)).outputs // (1 + family.gated)
         return Sizes(
             version=VERSION,

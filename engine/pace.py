@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from .batch import BatchRuntime
 from .runtime import Ints, StepLane, StepRuntime
+from .sharing import Together
 
 LEAST_GAIN = 1.1  # below that a batch is not worth that its takes wait for one another
 _ROUNDS = 2
@@ -41,8 +42,19 @@ class Pace:
         return self.takes(len(self.cost)) > 1
 
 
+class LanesTogether(Protocol):
+    """What runs up to `takes` lanes of a model at once."""
+
+    @property
+    def takes(self) -> int: ...
+
+    def stepper(self) -> Together:
+        """For one thread."""
+        ...
+
+
 def measure_pace(
-    single: StepRuntime, batch: BatchRuntime, *, rows: int, clock: Callable[[], float] = time.perf_counter
+    single: StepRuntime, batch: LanesTogether, *, rows: int, clock: Callable[[], float] = time.perf_counter
 ) -> Pace:
     """Steps of `rows` rows a take, half a window behind them, for every number of takes.
 

@@ -1,6 +1,7 @@
 """Steps of several takes, made together: one leads, those that wait anyway ride along.
 
-Between the planner of the take whose turn it is and engine/batch.py. Riders are not waited for: it stops when the
+Between the planner of the take whose turn it is and what runs lanes together (engine/batch.py,
+engine/native_lane.py). Riders are not waited for: it stops when the
 lead is done, and what goes wrong in a rider is left to the rider's own turn, which meets it again.
 """
 
@@ -8,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from .batch import BatchStepper
 from .generator import ConditionSource, Sampling
 from .runtime import StepLane
 
@@ -27,6 +27,18 @@ class Stepper(Protocol):
 
     def plan(self, parts: Sequence[Part], max_steps: int) -> list[int]:
         """As `plan_together`."""
+        ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """Runs prepared lanes together, up to `takes`. Decode thread."""
+
+    @property
+    def takes(self) -> int: ...
+
+    def run(self, lanes: Sequence[StepLane]) -> None:
+        """Compute what the lanes, two or more, are prepared for; each gets its own."""
         ...
 
 
@@ -61,7 +73,7 @@ class Part:
 class LaneStepper:
     """A Stepper over lanes of the CPU's."""
 
-    stepper: BatchStepper
+    stepper: Together
 
     def may(self, generator: object) -> bool:
         """See Stepper: all can."""
@@ -72,7 +84,7 @@ class LaneStepper:
         return plan_together(self.stepper, parts, max_steps)
 
 
-def plan_together(stepper: BatchStepper, parts: Sequence[Part], max_steps: int) -> list[int]:
+def plan_together(stepper: Together, parts: Sequence[Part], max_steps: int) -> list[int]:
     """Steps of the first part, and of the others beside it, until the first is done; how many each had.
 
     Each has the tokens it would have had alone. Parts beyond the stepper's places, or whose steps fail, have fewer
