@@ -18,6 +18,7 @@ from attacca.bridge.params import BY_NAME
 from attacca.bridge.placement import Placement, parse_cores
 from attacca.bridge.server import Ready, serve
 from attacca.bridge.tables import print_rows
+from attacca.engine.backends import backend_label
 
 READY_PREFIX = "attacca ready "
 
@@ -30,6 +31,7 @@ def run(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     model = load_model(settings, several=True)
+    label = backend_label(model)
     counts = serve(
         model,
         address=settings.address,
@@ -40,7 +42,7 @@ def run(settings: Settings) -> None:
         allow_remote=settings.allow_remote,
         initial=initial_parameters(settings),
         placement=placement_of(settings),
-        ready=lambda ready: announce(ready, settings),
+        ready=lambda ready: announce(ready, settings, label),
     )
     told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
     print(f"attacca: stopped ({told or 'nothing was counted'})", file=sys.stderr)
@@ -86,11 +88,12 @@ def ready_line(ready: Ready, settings: Settings) -> str:
     return READY_PREFIX + json.dumps(told)
 
 
-def announce(ready: Ready, settings: Settings) -> None:
-    """The ready line on stdout, then a table on stderr."""
+def announce(ready: Ready, settings: Settings, decoder: str = "") -> None:
+    """The ready line on stdout, then a table on stderr; `decoder`: what computes its steps."""
     print(ready_line(ready, settings), flush=True)
     rows = [
         ("model", "fake backend" if settings.fake else ready.model),
+        *([("decoder runs on", decoder)] if decoder and not settings.fake else []),
         ("plugins connect to", ready.address),
         ("listeners subscribe to", ready.publish),
         ("OSC", "off" if ready.osc_port is None else f"udp {settings.osc_host}:{ready.osc_port}"),

@@ -110,6 +110,12 @@ def kernels_of(model: object) -> str:
     return "" if on_device or kernels is None else str(kernels.name)
 
 
+def backend_label(model: object) -> str:
+    """The backend in words, with the kernels' name where they are ours."""
+    kernels, name = kernels_of(model), backend_of(model)
+    return f"{name} ({kernels or 'onnxruntime'})" if name in CPU_BACKENDS else name
+
+
 def steps_of(backend: str) -> str:
     """What computes steps on the CPU, as load_bundle has it, where this backend was asked for."""
     return backend if backend in CPU_BACKENDS else "auto"
