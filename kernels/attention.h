@@ -18,14 +18,22 @@ INLINE void slots_at(const T* cache, int width, int slot, int room, const T** at
     for (int i = 0; i < SLOTS; i++) at[i] = cache + size_t(slot + i < room ? slot + i : room - 1) * width;
 }
 
+// Asks for slots that are read when these are done with: the values while keys are scored, then the next head's keys.
+template <typename T>
+INLINE void slots_ahead(const T* next, int width, int slot) {
+    const char* from = reinterpret_cast<const char*>(next + size_t(slot) * width);
+    for (int line = 0; line < SLOTS * width * int(sizeof(T)); line += ALIGNMENT) ahead(from + line);
+}
+
 // scores[row][i] = queries[row] . keys of slot i, for whole fours, so beyond `count` too.
 template <int ROWS, typename T>
-INLINE void score(const float (*queries)[MOST_HEAD], const T* keys, int width, int count, int room, float* scores,
-                  int stride) {
+INLINE void score(const float (*queries)[MOST_HEAD], const T* keys, const T* next, int width, int count, int room,
+                  float* scores, int stride) {
     const int whole = width / 16 * 16;
     for (int slot = 0; slot < count; slot += SLOTS) {
         const T* at[SLOTS];
         slots_at(keys, width, slot, room, at);
+        slots_ahead(next, width, slot);
         Floats found[ROWS][SLOTS];
         for (int row = 0; row < ROWS; row++)
             for (int i = 0; i < SLOTS; i++) found[row][i] = splat(0.0f);
@@ -47,13 +55,12 @@ INLINE void score(const float (*queries)[MOST_HEAD], const T* keys, int width, i
 }
 
 #if ATTACCA_SET == ATTACCA_SET_AVX512
-constexpr int WIDE = 64;         // channels of a head whose codes fill a register
-constexpr int SLOTS_AHEAD = 24;  // asked for before they are read
+constexpr int WIDE = 64;  // channels of a head whose codes fill a register
 
 // The same over codes, in integers: a query in 15 bits, as two halves of 7 and 8, against keys as unsigned codes.
 template <int ROWS>
-INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, int count, int room, float* scores,
-                        int stride) {
+INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, const int8_t* next, int count, int room,
+                        float* scores, int stride) {
     __m512i coarse[ROWS], fine[ROWS];
     float step[ROWS];
     int32_t extra[ROWS];
@@ -82,6 +89,7 @@ INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, i
     for (int slot = 0; slot < count; slot += SLOTS) {
         const int8_t* at[SLOTS];
         slots_at(keys, WIDE, slot, room, at);
+        slots_ahead(next, WIDE, slot);
         __m512i key[SLOTS];
         for (int i = 0; i < SLOTS; i++) key[i] = _mm512_xor_si512(_mm512_loadu_si512(at[i]), flip);
         for (int row = 0; row < ROWS; row++) {
@@ -126,11 +134,12 @@ INLINE float soften(float* scores, int count) {
 
 // Sixteen by PIECES channels of the sums of weights[row][i] * values of slot i.
 template <int ROWS, int PIECES, typename T>
-INLINE void mix_pieces(const float* weights, int stride, const T* values, int width, int count,
+INLINE void mix_pieces(const float* weights, int stride, const T* values, const T* next, int width, int count,
                        Floats (*found)[PIECES]) {
     for (int row = 0; row < ROWS; row++)
         for (int piece = 0; piece < PIECES; piece++) found[row][piece] = splat(0.0f);
     for (int slot = 0; slot < count; slot++) {
+        for (int piece = 0; piece < PIECES; piece++) ahead(next + size_t(slot) * width + piece * 16);
         Floats value[PIECES];
         for (int piece = 0; piece < PIECES; piece++)
             value[piece] = channels(values + size_t(slot) * width + piece * 16);
@@ -144,12 +153,12 @@ INLINE void mix_pieces(const float* weights, int stride, const T* values, int wi
 
 // results[row] = those sums, times factors[row], times the channels' scales if there are any.
 template <int ROWS, typename T>
-INLINE void mix(const float* weights, int stride, const T* values, int width, int count, const float* factors,
-                const float* scales, float* const* results) {
+INLINE void mix(const float* weights, int stride, const T* values, const T* next, int width, int count,
+                const float* factors, const float* scales, float* const* results) {
     int channel = 0;
     for (; channel + 64 <= width; channel += 64) {
         Floats found[ROWS][4];
-        mix_pieces<ROWS, 4>(weights, stride, values + channel, width, count, found);
+        mix_pieces<ROWS, 4>(weights, stride, values + channel, next + channel, width, count, found);
         for (int row = 0; row < ROWS; row++)
             for (int piece = 0; piece < 4; piece++) {
                 const int at = channel + piece * 16;
@@ -159,7 +168,7 @@ INLINE void mix(const float* weights, int stride, const T* values, int width, in
     }
     for (; channel + 16 <= width; channel += 16) {
         Floats found[ROWS][1];
-        mix_pieces<ROWS, 1>(weights, stride, values + channel, width, count, found);
+        mix_pieces<ROWS, 1>(weights, stride, values + channel, next + channel, width, count, found);
         for (int row = 0; row < ROWS; row++) {
             const Floats scale = scales ? load(scales + channel) * splat(factors[row]) : splat(factors[row]);
             store(results[row] + channel, found[row][0] * scale);
@@ -178,15 +187,15 @@ INLINE void mix(const float* weights, int stride, const T* values, int width, in
 // The same over codes, in integers: weights, the largest of which is 1, in 16 bits, as two halves of 8. Four slots'
 // codes of a channel are brought side by side, for the instruction that adds four products.
 template <int ROWS>
-INLINE void mix_codes(const float* weights, int stride, const int8_t* values, int count, int room, const float* factors,
-                      const float* scales, float* const* results) {
+INLINE void mix_codes(const float* weights, int stride, const int8_t* values, const int8_t* next, int count, int room,
+                      const float* factors, const float* scales, float* const* results) {
     __m512i coarse[ROWS][4], fine[ROWS][4];
     for (int row = 0; row < ROWS; row++)
         for (int i = 0; i < 4; i++) coarse[row][i] = fine[row][i] = _mm512_setzero_si512();
     for (int slot = 0; slot < count; slot += SLOTS) {
         const int8_t* at[SLOTS];
         slots_at(values, WIDE, slot, room, at);
-        for (int i = 0; i < SLOTS; i++) ahead(at[i] + SLOTS_AHEAD * WIDE);
+        slots_ahead(next, WIDE, slot);
         const __m512i a = _mm512_loadu_si512(at[0]), b = _mm512_loadu_si512(at[1]);
         const __m512i c = _mm512_loadu_si512(at[2]), d = _mm512_loadu_si512(at[3]);
         const __m512i ab = _mm512_unpacklo_epi8(a, b), AB = _mm512_unpackhi_epi8(a, b);
@@ -262,30 +271,30 @@ struct Slots {
 };
 
 template <int ROWS>
-INLINE void score_any(const float (*queries)[MOST_HEAD], const float* keys, int width, int count, int room,
-                      float* scores, int stride) {
-    score<ROWS>(queries, keys, width, count, room, scores, stride);
+INLINE void score_any(const float (*queries)[MOST_HEAD], const float* keys, const float* next, int width, int count,
+                      int room, float* scores, int stride) {
+    score<ROWS>(queries, keys, next, width, count, room, scores, stride);
 }
 template <int ROWS>
-INLINE void mix_any(const float* weights, int stride, const float* values, int width, int count, int,
+INLINE void mix_any(const float* weights, int stride, const float* values, const float* next, int width, int count, int,
                     const float* factors, const float*, float* const* results) {
-    mix<ROWS>(weights, stride, values, width, count, factors, nullptr, results);
+    mix<ROWS>(weights, stride, values, next, width, count, factors, nullptr, results);
 }
 template <int ROWS>
-INLINE void score_any(const float (*queries)[MOST_HEAD], const int8_t* keys, int width, int count, int room,
-                      float* scores, int stride) {
+INLINE void score_any(const float (*queries)[MOST_HEAD], const int8_t* keys, const int8_t* next, int width, int count,
+                      int room, float* scores, int stride) {
 #if ATTACCA_SET == ATTACCA_SET_AVX512
-    if (width == WIDE) return score_codes<ROWS>(queries, keys, count, room, scores, stride);
+    if (width == WIDE) return score_codes<ROWS>(queries, keys, next, count, room, scores, stride);
 #endif
-    score<ROWS>(queries, keys, width, count, room, scores, stride);
+    score<ROWS>(queries, keys, next, width, count, room, scores, stride);
 }
 template <int ROWS>
-INLINE void mix_any(const float* weights, int stride, const int8_t* values, int width, int count, int room,
-                    const float* factors, const float* scales, float* const* results) {
+INLINE void mix_any(const float* weights, int stride, const int8_t* values, const int8_t* next, int width, int count,
+                    int room, const float* factors, const float* scales, float* const* results) {
 #if ATTACCA_SET == ATTACCA_SET_AVX512
-    if (width == WIDE) return mix_codes<ROWS>(weights, stride, values, count, room, factors, scales, results);
+    if (width == WIDE) return mix_codes<ROWS>(weights, stride, values, next, count, room, factors, scales, results);
 #endif
-    mix<ROWS>(weights, stride, values, width, count, factors, scales, results);
+    mix<ROWS>(weights, stride, values, next, width, count, factors, scales, results);
 }
 
 // Attention of ROWS rows of one take: queries[row] [heads, hd], at slots[row], ascending -> results[row] [heads, hd].
@@ -307,7 +316,7 @@ INLINE void attend_together(const Model& model, const Layer& layer, Workspace& r
             for (int i = 0; i < width; i++)
                 query[row][i] = queries[row][head * width + i] * (coded ? key_scales[i] * scale : scale);
         const size_t at = (size_t(head) * cache.capacity + begin) * width;
-        score_any<ROWS>(query, cache.keys + at, width, count, left, scores, stride);
+        score_any<ROWS>(query, cache.keys + at, cache.values + at, width, count, left, scores, stride);
         float factors[ROWS];
         float* to[ROWS];
         for (int row = 0; row < ROWS; row++) {
@@ -319,7 +328,8 @@ INLINE void attend_together(const Model& model, const Layer& layer, Workspace& r
             to[row] = results[row] + head * width;
         }
         const float* scales = coded ? layer.value_scale.at<float>() + head * width : nullptr;
-        mix_any<ROWS>(scores, stride, cache.values + at, width, count, left, factors, scales, to);
+        mix_any<ROWS>(scores, stride, cache.values + at, cache.keys + at + size_t(cache.capacity) * width, width, count,
+                      left, factors, scales, to);
     }
 }
 
@@ -349,6 +359,6 @@ INLINE void attend_across(const Model& model, int layer, Workspace& room, const 
         for (int token = 0; token < count; token++) scores[token] += call.cross_mask[token];
         const float factor = 1.0f / soften(scores, count);
         float* to = result + head * width;
-        mix<1>(scores, 0, values, width, count, &factor, nullptr, &to);
+        mix<1>(scores, 0, values, values, width, count, &factor, nullptr, &to);
     }
 }
