@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from .decoder import PatternDecoder
+from .manifest import Manifest
 from .melody import MelodyDecoder, MelodyRuntime
 from .musicgen import MusicgenDecoder, PromptBox
 from .native import NativeError
@@ -23,9 +24,13 @@ from .native_weights import native_model
 from .pattern import Pattern
 from .prompted import Prompt, PromptedRuntime
 from .runtime import StepRuntime
-from .trial import TOLERANCE, apart, forced
+from .trial import apart, forced
 
 WANTED = ("cpu", "native", "auto")
+# Of logits, RMS of the difference over their RMS. What lies at the edge between two 8-bit codes rounds to the other
+# where sums were added up in another order, and every layer makes more of it: 24 layers of random int4 weights are
+# 0.045 apart, and kernels of ours no less among themselves. Floats have no such edges.
+TOLERANCE, FLOAT_TOLERANCE = 0.15, 0.01
 _TOKENS = 4  # of the prompt of noise
 _LIMIT_S = 0.4  # of onnxruntime's steps; of a small model all are made before that
 Say = Callable[[str], None]
@@ -77,11 +82,17 @@ def compare(
         found = forced(trial_decoder(ours, pattern), ours.manifest, steps=steps, clock=clock)
     except (ValueError, FloatingPointError) as error:
         raise NativeError(str(error)) from None
-    far = apart(found.logits, wanted.logits)
-    if not far <= TOLERANCE:
-        raise NativeError(f"the kernels' logits differ from onnxruntime's by {far:.3g}, allowed: {TOLERANCE}")
+    far, allowed = apart(found.logits, wanted.logits), tolerance_of(theirs.manifest)
+    if not far <= allowed:
+        raise NativeError(f"the kernels' logits differ from onnxruntime's by {far:.3g}, allowed: {allowed}")
     ours_s, theirs_s = (float(np.median(each.steps_s)) for each in (found, wanted))
     return Verdict(apart=far, ours_s=ours_s, theirs_s=theirs_s)
+
+
+def tolerance_of(manifest: Manifest) -> float:
+    """How far a bundle's logits may lie apart."""
+    floats = manifest.decoder.precision in ("fp32", "fp16") and manifest.decoder.kv_bits == 32
+    return FLOAT_TOLERANCE if floats else TOLERANCE
 
 
 def trial_decoder(runtime: StepRuntime, pattern: Pattern) -> PatternDecoder:
