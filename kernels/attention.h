@@ -4,7 +4,7 @@
 // has a scale for each channel: keys' scales go into the query, values' into the result.
 
 constexpr int MOST_HEAD = 256;  // width of a head, most
-constexpr int SLOTS = 4;        // scored at a time
+constexpr int SLOTS = SUMMED;   // scored at a time
 // Rows that share what is read of a cache: as many as leave their sums in registers.
 constexpr int ROWS_TOGETHER = ATTACCA_SET == ATTACCA_SET_AVX512 ? 4 : 1;
 
@@ -25,54 +25,61 @@ INLINE void slots_ahead(const T* next, int width, int slot) {
     for (int line = 0; line < SLOTS * width * int(sizeof(T)); line += ALIGNMENT) ahead(from + line);
 }
 
-// scores[row][i] = queries[row] . keys of slot i, for whole fours, so beyond `count` too.
+// scores[row][i] = queries[row] . the slot at[i].
+template <int ROWS, typename T>
+INLINE void score_slots(const float (*queries)[MOST_HEAD], const T* const* at, int width, float* scores, int stride) {
+    const int whole = width / 16 * 16;
+    Floats found[ROWS][SLOTS];
+    for (int row = 0; row < ROWS; row++)
+        for (int i = 0; i < SLOTS; i++) found[row][i] = splat(0.0f);
+    for (int channel = 0; channel < whole; channel += 16) {
+        Floats query[ROWS];
+        for (int row = 0; row < ROWS; row++) query[row] = load(queries[row] + channel);
+        for (int i = 0; i < SLOTS; i++) {
+            const Floats key = channels(at[i] + channel);
+            for (int row = 0; row < ROWS; row++) found[row][i] = fma(query[row], key, found[row][i]);
+        }
+    }
+    for (int row = 0; row < ROWS; row++) {
+        sums(found[row], scores + row * stride);
+        for (int channel = whole; channel < width; channel++)
+            for (int i = 0; i < SLOTS; i++) scores[row * stride + i] += queries[row][channel] * float(at[i][channel]);
+    }
+}
+
+// scores[row][i] = queries[row] . keys of slot i, for whole groups of slots, so beyond `count` too. Two rows at most
+// share a key in a register; a group's keys stay near for the others.
 template <int ROWS, typename T>
 INLINE void score(const float (*queries)[MOST_HEAD], const T* keys, const T* next, int width, int count, int room,
                   float* scores, int stride) {
-    const int whole = width / 16 * 16;
     for (int slot = 0; slot < count; slot += SLOTS) {
         const T* at[SLOTS];
         slots_at(keys, width, slot, room, at);
         slots_ahead(next, width, slot);
-        Floats found[ROWS][SLOTS];
-        for (int row = 0; row < ROWS; row++)
-            for (int i = 0; i < SLOTS; i++) found[row][i] = splat(0.0f);
-        for (int channel = 0; channel < whole; channel += 16) {
-            Floats key[SLOTS];
-            for (int i = 0; i < SLOTS; i++) key[i] = channels(at[i] + channel);
-            for (int row = 0; row < ROWS; row++) {
-                const Floats query = load(queries[row] + channel);
-                for (int i = 0; i < SLOTS; i++) found[row][i] = fma(query, key[i], found[row][i]);
-            }
-        }
-        for (int row = 0; row < ROWS; row++) {
-            float* to = scores + row * stride + slot;
-            sums(found[row], to);
-            for (int channel = whole; channel < width; channel++)
-                for (int i = 0; i < SLOTS; i++) to[i] += queries[row][channel] * float(at[i][channel]);
-        }
+        for (int row = 0; row + 1 < ROWS; row += 2)
+            score_slots<2>(queries + row, at, width, scores + row * stride + slot, stride);
+        if (ROWS % 2) score_slots<1>(queries + ROWS - 1, at, width, scores + (ROWS - 1) * stride + slot, stride);
     }
 }
 
 #if ATTACCA_SET == ATTACCA_SET_AVX512
 constexpr int WIDE = 64;  // channels of a head whose codes fill a register
+constexpr int FOUR = 4;   // slots whose products one instruction adds
 
 // The same over codes, in integers: a query in 15 bits, as two halves of 7 and 8, against keys as unsigned codes.
 template <int ROWS>
 INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, const int8_t* next, int count, int room,
                         float* scores, int stride) {
-    __m512i coarse[ROWS], fine[ROWS];
+    __m512i coarse[ROWS], fine[ROWS], flipped[ROWS];
     float step[ROWS];
-    int32_t extra[ROWS];
+    const __m512i flip = _mm512_set1_epi8(-128), ones = _mm512_set1_epi8(1), none = _mm512_setzero_si512();
     for (int row = 0; row < ROWS; row++) {
         Floats most = splat(0.0f);
         for (int i = 0; i < WIDE; i += 16) most = max(most, abs(load(queries[row] + i)));
         const float top = largest(most), inverse = top > 0.0f ? 16383.0f / top : 0.0f;
         alignas(64) int8_t high[WIDE], low[WIDE];
-        __m512i total = _mm512_setzero_si512();
         for (int i = 0; i < WIDE; i += 16) {
             const __m512i code = round(load(queries[row] + i) * splat(inverse)).part[0];
-            total = _mm512_add_epi32(total, code);
             const __m512i upper = _mm512_srai_epi32(code, 7), lower = _mm512_and_si512(code, _mm512_set1_epi32(127));
             _mm_store_si128(reinterpret_cast<__m128i*>(high + i), _mm512_cvtepi32_epi8(upper));
             _mm_store_si128(reinterpret_cast<__m128i*>(low + i), _mm512_cvtepi32_epi8(lower));
@@ -80,12 +87,9 @@ INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, c
         coarse[row] = _mm512_load_si512(high);
         fine[row] = _mm512_load_si512(low);
         step[row] = top / 16383.0f;
-        alignas(64) int32_t each[16];
-        _mm512_store_si512(each, total);
-        extra[row] = 0;
-        for (int i = 0; i < 16; i++) extra[row] += 128 * each[i];
+        const __m512i upper = _mm512_slli_epi32(_mm512_dpbusd_epi32(none, ones, coarse[row]), 7);
+        flipped[row] = _mm512_sub_epi32(none, _mm512_dpbusd_epi32(upper, ones, fine[row]));  // what 128 adds, / 128
     }
-    const __m512i flip = _mm512_set1_epi8(-128), none = _mm512_setzero_si512();
     for (int slot = 0; slot < count; slot += SLOTS) {
         const int8_t* at[SLOTS];
         slots_at(keys, WIDE, slot, room, at);
@@ -93,17 +97,14 @@ INLINE void score_codes(const float (*queries)[MOST_HEAD], const int8_t* keys, c
         __m512i key[SLOTS];
         for (int i = 0; i < SLOTS; i++) key[i] = _mm512_xor_si512(_mm512_loadu_si512(at[i]), flip);
         for (int row = 0; row < ROWS; row++) {
-            __m128i quarters[SLOTS];
+            Floats found[SLOTS];
             for (int i = 0; i < SLOTS; i++) {
-                const __m512i upper = _mm512_slli_epi32(_mm512_dpbusd_epi32(none, key[i], coarse[row]), 7);
-                const __m512i both = _mm512_dpbusd_epi32(upper, key[i], fine[row]);
-                const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64(both, 1));
-                quarters[i] = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+                const __m512i upper = _mm512_slli_epi32(_mm512_dpbusd_epi32(flipped[row], key[i], coarse[row]), 7);
+                found[i].part[0] = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(upper, key[i], fine[row]));
             }
-            const __m128i ab = _mm_hadd_epi32(quarters[0], quarters[1]);
-            const __m128i cd = _mm_hadd_epi32(quarters[2], quarters[3]);
-            const __m128i found = _mm_sub_epi32(_mm_hadd_epi32(ab, cd), _mm_set1_epi32(extra[row]));
-            _mm_storeu_ps(scores + row * stride + slot, _mm_mul_ps(_mm_cvtepi32_ps(found), _mm_set1_ps(step[row])));
+            float* to = scores + row * stride + slot;
+            sums(found, to);
+            _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_loadu_ps(to), _mm256_set1_ps(step[row])));
         }
     }
 }
@@ -192,10 +193,12 @@ INLINE void mix_codes(const float* weights, int stride, const int8_t* values, co
     __m512i coarse[ROWS][4], fine[ROWS][4];
     for (int row = 0; row < ROWS; row++)
         for (int i = 0; i < 4; i++) coarse[row][i] = fine[row][i] = _mm512_setzero_si512();
-    for (int slot = 0; slot < count; slot += SLOTS) {
-        const int8_t* at[SLOTS];
-        slots_at(values, WIDE, slot, room, at);
-        slots_ahead(next, WIDE, slot);
+    for (int slot = 0; slot < count; slot += FOUR) {
+        const int8_t* at[FOUR];
+        for (int i = 0; i < FOUR; i++) {
+            at[i] = values + size_t(slot + i < room ? slot + i : room - 1) * WIDE;
+            ahead(next + size_t(slot + i) * WIDE);
+        }
         const __m512i a = _mm512_loadu_si512(at[0]), b = _mm512_loadu_si512(at[1]);
         const __m512i c = _mm512_loadu_si512(at[2]), d = _mm512_loadu_si512(at[3]);
         const __m512i ab = _mm512_unpacklo_epi8(a, b), AB = _mm512_unpackhi_epi8(a, b);

@@ -225,7 +225,7 @@ INLINE Floats load_codes(const int8_t* at) {
 }
 INLINE void store_codes(int8_t* at, Ints v) { EACH_PART lane_store_codes(at + i * LANES, v.part[i]); }
 
-// Sums and the largest of sixteen, halves onto halves: the same tree in every set.
+// Sums and the largest of sixteen, halves onto halves: the same tree in every set. `sums` is of SUMMED at once.
 #if ATTACCA_SET == ATTACCA_SET_AVX512 || ATTACCA_SET == ATTACCA_SET_AVX2 || ATTACCA_SET == ATTACCA_SET_AVXVNNI
 INLINE __m128 quarter(Floats v) {
 #if ATTACCA_SET == ATTACCA_SET_AVX512
@@ -241,12 +241,30 @@ INLINE float sum(Floats v) {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-INLINE void sums(const Floats* each, float* out)  // of four
-{
+#if ATTACCA_SET == ATTACCA_SET_AVX512
+constexpr int SUMMED = 8;
+INLINE __m512 halves(__m512 a, __m512 b) {  // eight sums of two lanes, of each
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+INLINE __m512 quarters(__m512 a, __m512 b) {  // four of four lanes, of each of the four in these
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+INLINE void sums(const Floats* each, float* out) {
+    const __m512 a = quarters(halves(each[0].part[0], each[1].part[0]), halves(each[2].part[0], each[3].part[0]));
+    const __m512 b = quarters(halves(each[4].part[0], each[5].part[0]), halves(each[6].part[0], each[7].part[0]));
+    const __m512 pairs = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const __m512 found = _mm512_add_ps(pairs, _mm512_shuffle_ps(pairs, pairs, 0xb1));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, found)));
+}
+#else
+constexpr int SUMMED = 4;
+INLINE void sums(const Floats* each, float* out) {
     __m128 a = quarter(each[0]), b = quarter(each[1]), c = quarter(each[2]), d = quarter(each[3]);
     _MM_TRANSPOSE4_PS(a, b, c, d);
     _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
 }
+#endif
 #else
 INLINE float sum(Floats v) {
     float each[16];
@@ -255,8 +273,9 @@ INLINE float sum(Floats v) {
         for (int i = 0; i < half; i++) each[i] += each[i + half];
     return each[0];
 }
+constexpr int SUMMED = 4;
 INLINE void sums(const Floats* each, float* out) {
-    for (int i = 0; i < 4; i++) out[i] = sum(each[i]);
+    for (int i = 0; i < SUMMED; i++) out[i] = sum(each[i]);
 }
 #endif
 INLINE float largest(Floats v) {
