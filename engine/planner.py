@@ -125,7 +125,7 @@ class Planner:
     def target(self, entry: int, *, short: bool, left_s: float | None) -> int:
         """The next chunk needs the frames below this; a short one begins at the host position `entry`.
 
-        `left_s`: until what was sent ends. None: the host waits, and no size hangs on how fast this machine is.
+        `left_s`: until it has to be sent. None: the host waits, and no size hangs on how fast this machine is.
         """
         chunker, config, costs = self.chunker, self._config, self._costs
         if not short:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from math import ceil
 
 from .company import Company
 from .lookahead import LookAheadConfig
 
 _SMOOTHING = 0.1
-_QUICK_STEPS = 0.4  # of a frame's duration
 _BESIDE_STEPS = 1.5  # a chunk's time over that of its steps: codec, listening, what else the thread does
+_BESIDE_FIRST_STEPS = 2.0  # the same while nothing lies ahead yet, so that one hold-up more is heard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +72,20 @@ class Costs:
         return self._fitting(self.step_s)
 
     def first_chunk_frames(self) -> int:
-        """Frames of a take's first chunk: half as many where steps are quick: the next is there in time."""
-        frames = self._config.first_chunk_frames
-        return max(1, frames // 2) if 0.0 < self.step_s <= _QUICK_STEPS * self.frame_s else frames
+        """Frames of a take's first chunk: so many that the next, a short one, is there before they end.
+
+        All but one count: the take joins somewhere in a frame. The slice that decodes it passes, too, before it is
+        sent. Unknown costs: as many as a short one has.
+        """
+        config = self._config
+        if self.step_s <= 0.0:
+            return config.first_chunk_frames
+        needed_s = config.slice_s + config.first_chunk_frames * self.step_s * _BESIDE_FIRST_STEPS
+        frames = 1 + ceil(needed_s / self.frame_s)
+        return min(frames, max(config.chunk_frames, config.first_chunk_frames))
 
     def chunk_frames(self, left_s: float) -> int:
-        """Frames of the next chunk, `left_s` before it is due: a short one if a full one would come too late."""
+        """Frames of the next chunk, to be sent within `left_s`: a short one if a full one would come too late."""
         frames = self._config.chunk_frames
         in_time = frames * self.step_s * _BESIDE_STEPS <= left_s
         return frames if in_time else min(frames, self._config.first_chunk_frames)

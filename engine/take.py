@@ -255,7 +255,9 @@ class Take:
         entry = self._entry(head) if state.committed_end is None else state.committed_end
         if self._chunker.running:
             entry = max(entry, self._chunker.position)
-        left_s = self.slack_s(head) if self._look_ahead.realtime else None
+        left_s = None
+        if self._look_ahead.realtime:
+            left_s = self.slack_s(head) - self._look_ahead.margin_samples / self._host_rate
         target = planner.target(entry, short=state.short_next, left_s=left_s)
         if not planner.tokens(target, state.sampling):
             return None
