@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from msgspec.structs import replace as with_fields
 from attacca.bridge.bench_bandwidth import BUFFER_BYTES, probe
 from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_path import whole_path_row
-from attacca.bridge.bench_rows import Subject, as_json
+from attacca.bridge.bench_rows import NATIVE, ONNXRUNTIME, Subject, as_json
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of, step_row
 from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.beside import WANTED, beside_for
@@ -29,6 +30,8 @@ from attacca.engine.bundle import KEPT_OF_WINDOW, PromptedModel
 from attacca.engine.encodec import DECODER, ENCODER, Encodec
 from attacca.engine.generator import Sampling
 from attacca.engine.musicgen import PromptBox
+from attacca.engine.native_trial import WANTED as BACKENDS
+from attacca.engine.native_trial import natively
 from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
@@ -68,6 +71,7 @@ class Options:
     steps: int = 200
     threads: int = 1
     spinning: bool = False
+    backend: str = "auto"
     second_core: str = "auto"
     tiny: bool = False
 
@@ -86,14 +90,17 @@ def run(options: Options, folder: Path) -> dict[str, Any]:
     """Measure; graphs are written into `folder`, or used if they are there."""
     shape = options.sizes()
     written = _written(options, shape, folder / options.graph)
-    runtime = written.load(threads=options.threads, spinning=options.spinning)
-    assert isinstance(runtime, PromptedRuntime)
     pattern = make_pattern("delay", shape.num_codebooks)
+    loaded = written.load(threads=options.threads, spinning=options.spinning)
+    choice: dict[str, Any] = {"wanted": options.backend, "threads": options.threads, "say": _say}
+    runtime = natively(loaded, written.path, pattern, **choice)
+    del loaded  # its session, if our kernels play
+    assert isinstance(runtime, PromptedRuntime)
     frame_ms = 1000.0 * shape.hop_samples / shape.sample_rate
     subject = Subject(
         model=shape.name,
         pattern=pattern_label(pattern),
-        backend="onnxruntime-cpu",
+        backend=NATIVE if runtime.kernels is not None else ONNXRUNTIME,
         precision=options.precision + ("" if options.kv_bits == 32 else f", cache int{options.kv_bits}"),
         threads=options.threads,
         rows=rows_of(pattern),
@@ -136,6 +143,10 @@ def run(options: Options, folder: Path) -> dict[str, Any]:
     }
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def _written(options: Options, shape: Shape, folder: Path) -> Written:
     """The graph, which may be there from another run."""
     manifest = manifest_of(shape, options.precision, options.kv_bits, options.window)
@@ -169,7 +180,8 @@ def _model(options: Options, shape: Shape, runtime: PromptedRuntime, manifest: A
 def lines(told: dict[str, Any]) -> list[str]:
     """For people."""
     step, path = told["rows"]
-    about = f"{step['model']}, {step['precision']}, window {step['context']}, threads {step['threads']}"
+    size = f"{step['model']}, {step['precision']}, window {step['context']}"
+    about = f"{size}, threads {step['threads']}, {step['backend']}"
     least = "" if told["least_step_ms"] is None else f"; its bytes alone {told['least_step_ms']:.1f}"
     used = "with a second core" if told["second_core"] else "on one core"
     return [
@@ -196,6 +208,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=plain.steps, help="timed by themselves")
     parser.add_argument("--threads", type=int, default=plain.threads, help="inside operations")
     parser.add_argument("--spinning", action="store_true", help="threads wait for work awake: on idle cores alone")
+    parser.add_argument("--backend", default=plain.backend, choices=BACKENDS, help="cpu is onnxruntime")
     parser.add_argument("--second-core", default=plain.second_core, choices=WANTED)
     parser.add_argument("--keep", type=Path, help="folder of the graphs: written once, used again")
     given = vars(parser.parse_args())

@@ -27,7 +27,7 @@ import numpy as np
 
 from attacca.bridge.bench_bandwidth import probe
 from attacca.bridge.bench_growth import Series
-from attacca.bridge.bench_rows import Row, Subject, as_json, summarise
+from attacca.bridge.bench_rows import NATIVE, OURS, Row, Subject, as_json, summarise
 from attacca.bridge.bench_shapes import Variant
 from attacca.bridge.machine import commit, machine, versions
 from attacca.export.shapes import Shape
@@ -49,10 +49,7 @@ def ours(options: Options, precision: str, kv_bits: int) -> dict[str, Any]:
     )
     written = peers_ours.write(variant, folder)
     bandwidth = probe([1, options.threads], buffer_bytes=options.buffer_bytes)
-    threads = tuple(sorted({1, options.threads}))
-    rows = peers_ours.step_rows(
-        written, threads=threads, steps=options.steps, limit_s=options.limit_s, bandwidth=bandwidth
-    )
+    rows = peers_ours.step_rows(written, options, bandwidth=bandwidth)
     found, exact = peers_ours.forced_logits(written), Path(options.folder) / _LOGITS
     if (precision, kv_bits) == ("fp32", 32):
         np.save(exact, found)
@@ -62,7 +59,7 @@ def ours(options: Options, precision: str, kv_bits: int) -> dict[str, Any]:
         told["logits"] = {label: round(peers_ours.distance(found, np.load(exact)), 5)}
     if (precision, kv_bits) == TARGET:
         codec = ENCODEC_TINY if options.tiny else ENCODEC_32K
-        rows += peers_ours.whole_path(written, codec, folder, threads=options.threads, seconds=options.path_s)
+        rows += peers_ours.whole_path(written, codec, folder, options)
     return told | {"rows": [as_json(row) for row in rows]}
 
 
@@ -75,11 +72,7 @@ def our_shape(options: Options) -> dict[str, Any]:
     for precision in ("fp32", "int8"):
         folder = Path(options.folder) / f"our-shape-{precision}"
         variant = Variant(shape=options.ours, precision=precision, kv_bits=32, window=options.window, threads=(1,))
-        threads = tuple(sorted({1, options.threads}))
-        written = peers_ours.write(variant, folder)
-        rows += peers_ours.step_rows(
-            written, threads=threads, steps=options.steps, limit_s=options.limit_s, bandwidth=bandwidth
-        )
+        rows += peers_ours.step_rows(peers_ours.write(variant, folder), options, bandwidth=bandwidth)
     return {"rows": [as_json(row) for row in rows]}
 
 
@@ -250,16 +243,20 @@ def merge(parts: dict[str, dict[str, Any]], options: Options, notes: list[str]) 
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """{against: times as long as ours takes}, for an equal number of threads; ours in its fastest precision."""
+    """{against: times as long as ours takes}, for an equal number of threads; ours in its fastest precision.
+
+    Our own kernels have one thread, and stand beside any number.
+    """
     found = {}
     for row in rows:
-        if row["backend"].startswith("onnxruntime"):
+        if row["backend"] in OURS:
             continue
         alike = [
             other["rtf"]
             for other in rows
-            if other["backend"].startswith("onnxruntime")
-            and all(other[key] == row[key] for key in ("name", "model", "threads"))
+            if other["backend"] in OURS
+            and all(other[key] == row[key] for key in ("name", "model"))
+            and (other["threads"] == row["threads"] or other["backend"] == NATIVE)
         ]
         if alike and row["rtf"]:
             found[f"{row['model']}, {row['name']}: {row['backend']}"] = round(row["rtf"] / min(alike), 3)
@@ -268,11 +265,11 @@ def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def target(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The CPU target: whole path with guidance, 4-bit weights, int8 cache and EnCodec below real time."""
-    whole = [row for row in rows if row["name"] == "whole path" and row["backend"].startswith("onnxruntime")]
+    whole = [row for row in rows if row["name"] == "whole path" and row["backend"] in OURS]
     if not whole:
         return {}
     best = min(whole, key=lambda row: row["rtf"])
-    keys = ("model", "precision", "threads", "context", "rtf")
+    keys = ("model", "backend", "precision", "threads", "context", "rtf")
     return {key: best[key] for key in keys} | {"wanted": "rtf below 1", "met": best["rtf"] < 1.0}
 
 
@@ -329,6 +326,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: everything runs, figures mean nothing")
     parser.add_argument("--threads", type=int, help="of every model, 2 if not given")
+    parser.add_argument("--backend", choices=("auto", "native", "cpu"), help="of ours; both if not given")
     parser.add_argument("--minutes", type=float, help="most that the run may take; what it leaves out is noted")
     parser.add_argument("--only", nargs="+", help="parts to run")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -340,6 +338,8 @@ def main() -> None:
     options = TINY if given.tiny else Options()
     if given.threads:
         options = replace(options, threads=given.threads)
+    if given.backend:
+        options = replace(options, backend=given.backend)
     if given.minutes:
         options = options.within(given.minutes)
     told = run(options, given.only or list(peers(options)), apart=True)

@@ -15,6 +15,7 @@ class Options:
 
     tiny: bool = False
     threads: int = 2
+    backend: str = "auto"  # of ours: our kernels and onnxruntime; or one of them: "native", "cpu"
     window: int = 500
     steps: int = 300  # of ours and of torch's
     peer_steps: int = 60  # of transformers', around a context of `window`

@@ -15,8 +15,8 @@ from msgspec.structs import replace as with_fields
 
 from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_path import codec_rows, whole_path_row
-from attacca.bridge.bench_rows import Row, Subject
-from attacca.bridge.bench_shapes import Variant
+from attacca.bridge.bench_rows import ONNXRUNTIME, Row, Subject
+from attacca.bridge.bench_shapes import Variant, runtimes
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, random_codes, rows_of, step_row
 from attacca.engine.beside import Beside
 from attacca.engine.bundle import PromptedModel
@@ -34,6 +34,7 @@ from attacca.export.encodec import DECODER_FILE, ENCODER_FILE, write_encodec
 from attacca.export.encodec_checkpoint import random_checkpoint
 from attacca.export.encodec_plan import EncodecConfig
 from attacca.export.shapes import Shape
+from benchmarks.peers_options import Options
 from benchmarks.peers_transformers import GUIDANCE, TOP_K, CodecShape
 
 SAMPLING = Sampling(guidance=GUIDANCE, top_k=TOP_K, seed=1)
@@ -53,7 +54,7 @@ class Ours:
     def frame_ms(self) -> float:
         return 1000.0 * self.shape.hop_samples / self.shape.sample_rate
 
-    def subject(self, threads: int, backend: str = "onnxruntime-cpu") -> Subject:
+    def subject(self, threads: int, backend: str = ONNXRUNTIME) -> Subject:
         """As rows have it."""
         cache = "" if self.variant.kv_bits == 32 else f", cache int{self.variant.kv_bits}"
         return Subject(
@@ -89,30 +90,23 @@ def _calibrated(shape: Shape, pattern: Pattern, folder: Path, common: dict[str, 
     return cache_scales(decoder, runtime.shape)
 
 
-def step_rows(
-    ours: Ours,
-    *,
-    threads: tuple[int, ...],
-    steps: int,
-    bandwidth: dict[str, Any],
-    limit_s: float | None = None,
-) -> list[Row]:
-    """Steps at the full window, those of a row within `limit_s` seconds."""
+def step_rows(ours: Ours, options: Options, *, bandwidth: dict[str, Any]) -> list[Row]:
+    """Steps at the full window, on each backend with one thread and with as many as the run has."""
     weights = weight_bytes(initializers(ours.written.path))
+    job = StepJob(
+        pattern=ours.pattern,
+        context=ours.variant.window,
+        steps=options.steps,
+        warm_up=min(20, options.steps - 1),
+        limit_s=options.limit_s,
+    )
     rows = []
-    for count in threads:
-        runtime = ours.written.load(threads=count)
+    for backend, count, runtime in runtimes(ours.written, sorted({1, options.threads}), options.backend):
         rows.append(
             step_row(
                 runtime,
-                StepJob(
-                    pattern=ours.pattern,
-                    context=ours.variant.window,
-                    steps=steps,
-                    warm_up=min(20, steps - 1),
-                    limit_s=limit_s,
-                ),
-                ours.subject(count),
+                job,
+                ours.subject(count, backend),
                 weights=weights,
                 cache_slot=cache_bytes(runtime.shape, 1),
                 frame_ms=ours.frame_ms,
@@ -135,7 +129,8 @@ def forced_logits(ours: Ours) -> Any:
     nothing, found = np.zeros((1, 0), np.float32), []
     for i in range(len(rows.level)):
         one = slice(i, i + 1)
-        lane.run(rows.stack[one], rows.level[one], rows.timestep[one], nothing, slot=lane.cache.count)
+        row = rows.stack[one], rows.level[one], rows.timestep[one], nothing
+        lane.run(*row, slot=lane.cache.count, row_of_level=np.zeros(books, np.int64))
         lane.cache.keep([i])
         found.append(lane.logits.copy())
     return np.stack(found)
@@ -146,10 +141,11 @@ def distance(found: Any, exact: Any) -> float:
     return float(np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)))
 
 
-def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, seconds: float) -> list[Row]:
+def whole_path(ours: Ours, codec: CodecShape, folder: Path, options: Options) -> list[Row]:
     """Codec rows, and a take with guidance through decoder, window, EnCodec and resampler: the target's row.
 
-    Of several `threads` one runs the steps, the others what is computed beside them (engine/beside.py).
+    On our kernels unless "cpu" was asked for. Of several threads one runs the steps, the others what is computed
+    beside them (engine/beside.py).
     """
     shape = ours.shape
     config = EncodecConfig(
@@ -164,7 +160,7 @@ def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, sec
     section = write_encodec(random_checkpoint(config), folder)
     files = {ENCODER: folder / ENCODER_FILE, DECODER: folder / DECODER_FILE}
     loaded = Encodec.load(files, section)
-    runtime = ours.written.load()
+    backend, _, runtime = next(runtimes(ours.written, (1,), options.backend))
     assert isinstance(runtime, PromptedRuntime)
     outputs = runtime.shape.prompt_outputs().items()
     tokens = shapes.TEXT_TOKENS
@@ -176,8 +172,8 @@ def whole_path(ours: Ours, codec: CodecShape, folder: Path, *, threads: int, sec
         pattern=ours.pattern,
         text=None,
         box=PromptBox(Prompt.of(zeros, np.ones(tokens, np.float32))),
-        beside=Beside() if threads > 1 else None,
+        beside=Beside() if options.threads > 1 else None,
     )
-    subject = ours.subject(threads)
+    seconds, subject = options.path_s, ours.subject(options.threads, backend)
     rows = codec_rows(model, ours.subject(1), frames=max(64, round(0.25 * seconds * 1000.0 / ours.frame_ms)))
     return [*rows, whole_path_row(model, subject, SAMPLING, seconds=seconds)]

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from attacca.bridge.bench_plot import draw_growth, draw_shares, draw_steps
+from attacca.bridge.bench_rows import NATIVE, OURS
 
 Report = dict[str, Any]
 Pictures = dict[str, Path]
@@ -55,10 +56,11 @@ def machine_line(report: Report) -> str:
 
 def steps_table(report: Report) -> str:
     """Decoder steps."""
-    head = ("model", "pattern", "weights", "threads", "rows", "context", "steps", *_TIMES, "MB/step", "of memory")
+    names = ("model", "pattern", "backend", "precision", "threads", "rows", "context", "calls")
+    head = (*names[:3], "weights", *names[4:-1], "steps", *_TIMES, "MB/step", "of memory")
     rows = [
         [
-            *(str(row[key]) for key in ("model", "pattern", "precision", "threads", "rows", "context", "calls")),
+            *(str(row[key]) for key in names),
             *_times(row),
             "" if row["bytes_per_step"] is None else f"{row['bytes_per_step'] / 1e6:.1f}",
             "" if row["bandwidth_fraction"] is None else f"{row['bandwidth_fraction']:.2f}",
@@ -99,6 +101,7 @@ def lines_table(report: Report) -> str:
         rows.append(
             [
                 line["model"],
+                line["backend"],
                 line["precision"],
                 str(line["context"]),
                 f"{line['shared_ms']:.2f}",
@@ -112,8 +115,15 @@ def lines_table(report: Report) -> str:
                 f"{macs / line['wanted_row_ms']:.0f}",
             ]
         )
-    head = ("model", "weights", "context", "shared ms", "a row ms", "10^6 products a row", "10^9 a second")
-    more = ("of floats, at best", "rows, delay / stack-delay", "times", "a row ms for 1.35", "10^9 a second for it")
+    head = ("model", "backend", "weights", "context", "shared ms", "a row ms", "10^6 products a row")
+    more = (
+        "10^9 a second",
+        "of floats, at best",
+        "rows, delay / stack-delay",
+        "times",
+        "a row ms for 1.35",
+        "10^9 a second for it",
+    )
     return table((*head, *more), rows)
 
 
@@ -177,11 +187,11 @@ def peers_table(report: Report) -> str:
     best = {}
     for row in report["rows"]:
         key = (row["model"], row["name"])
-        ours = row["backend"].startswith("onnxruntime") and row["name"] in ("decoder step", "whole path")
-        if ours and row["threads"] == report["options"]["threads"]:
+        ours = row["backend"] in OURS and row["name"] in ("decoder step", "whole path")
+        if ours and (row["threads"] == report["options"]["threads"] or row["backend"] == NATIVE):
             best[key] = min(best.get(key, row), row, key=lambda found: found["rtf"])
     for row in best.values():
-        label = f"**Attacca**, {row['precision']}"
+        label = f"**Attacca**, {row['precision']}, {row['backend']}"
         rows.append([row["model"], row["name"], label, f"{row['p50_ms']:.1f}", f"{row['rtf']:.2f}", "1"])
     rows.sort(key=lambda cells: (cells[0], cells[1], -float(cells[5])))
     return table(("shape", "one call", "with", "p50 ms", "RTF", "times as long as ours"), rows)
@@ -194,6 +204,7 @@ def target_table(report: Report) -> str:
     rows = [
         [
             row["model"],
+            row["backend"],
             row["precision"],
             str(row["threads"]),
             f"{row['p50_ms']:.1f}",
@@ -206,7 +217,7 @@ def target_table(report: Report) -> str:
         ]
         for row in steps
     ]
-    head = ("shape", "weights", "threads", "p50 ms", "RTF", "MB/step", "of memory", "logits off (RMS)")
+    head = ("shape", "backend", "weights", "threads", "p50 ms", "RTF", "MB/step", "of memory", "logits off (RMS)")
     found = report["target"]
     verdict = ""
     if found:
@@ -277,7 +288,8 @@ def draw(bench: Report | None, peers: Report | None, folder: Path) -> Pictures:
     if peers is not None:
         rows = [row for row in peers["rows"] if row["name"] in ("decoder step", "whole path")]
         bars = [(f"{row['model']}  {row['name']}  {row['backend']}  {row['precision']}", row) for row in rows]
-        chosen = [(label, row) for label, row in bars if row["threads"] == peers["options"]["threads"]]
+        threads = peers["options"]["threads"]
+        chosen = [(label, row) for label, row in bars if row["threads"] == threads or row["backend"] == NATIVE]
         found["peers"] = draw_shares(chosen, folder / "speed-peers.png")
     return found
 

@@ -34,9 +34,7 @@ def ratios(rows: Sequence[Row], growth: Sequence[Series]) -> dict[str, float]:
         for row in steps:
             if delay is not None and delay.rtf and row.rtf and row is not delay and _alike(row, delay):
                 found[f"{row.subject.pattern} against delay"] = row.rtf / delay.rtf
-        for row in steps[1:]:
-            if row.subject == replace(first.subject, threads=row.subject.threads) and row.rtf and first.rtf:
-                found[f"{row.subject.threads} threads against {first.subject.threads}"] = row.rtf / first.rtf
+        found |= _own_ratios(steps)
     whole = [row for row in rows if row.name == "whole path" and row.rtf]
     alone = next((row for row in whole if row.takes == 1 and not row.busy), None)
     for row in whole:
@@ -48,6 +46,22 @@ def ratios(rows: Sequence[Row], growth: Sequence[Series]) -> dict[str, float]:
         if series.against == "take length" and grown is not None:
             found["end of the longest take against its beginning"] = grown
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def _own_ratios(steps: Sequence[Row]) -> dict[str, float]:
+    """Of the model's own step: on our kernels against onnxruntime, and of other numbers of threads."""
+    first, found = steps[0], {}
+    mark = replace(first.subject, backend="", threads=0)
+    own = [row for row in steps if replace(row.subject, backend="", threads=0) == mark]
+    for base in (row for row in own if row.subject.threads == first.subject.threads and row.rtf):
+        if base.subject.backend != first.subject.backend:
+            against = f"{first.subject.backend} against {base.subject.backend}"
+            found[against] = (first.rtf or 0.0) / (base.rtf or 1.0)
+        for row in own:
+            if row.subject == replace(base.subject, threads=row.subject.threads) and row is not base and base.rtf:
+                against = f"{row.subject.threads} threads against {base.subject.threads}"
+                found[against] = (row.rtf or 0.0) / base.rtf
+    return found
 
 
 def neighbours(count: int) -> str:
@@ -130,7 +144,7 @@ def run(
         sampling,
         options,
         threads=settings.threads,
-        reload=lambda threads: load_model(replace(settings, threads=threads)),
+        reload=lambda threads, backend: load_model(replace(settings, threads=threads, backend=backend)),
         folder=None if settings.fake else find_bundle(settings.model),
         engine_arguments=(*flags, *named),
     )

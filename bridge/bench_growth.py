@@ -6,7 +6,7 @@ Beside the path. Take length is measured here; the other series are read off row
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,14 +72,10 @@ def series_of(rows: Sequence[Row]) -> list[Series]:
     steps = [row for row in rows if row.name == "decoder step"]
     if steps:
         first = steps[0].subject
-        alike = [
-            row
-            for row in steps
-            if (row.subject.model, row.subject.pattern, row.subject.precision, row.subject.threads)
-            == (first.model, first.pattern, first.precision, first.threads)
-        ]
+        alike = [row for row in steps if replace(row.subject, context=first.context) == first]
         found.append(_series("context", "slots", "step", alike, lambda row: row.subject.context))
     books = [row for row in steps if CODEBOOKS_MARK in row.subject.model]
+    books = [row for row in books if row.subject.backend == books[0].subject.backend]
     found.append(_series("codebooks", "", "step", books, lambda row: int(row.subject.model.rpartition("=")[2])))
     return [series for series in found if len(series.x) > 1]
 

@@ -32,6 +32,7 @@ class Line:
     """
 
     model: str
+    backend: str
     precision: str
     context: int
     rows: list[int]
@@ -55,6 +56,7 @@ def line_of(
     tensors: Sequence[Initializer],
     *,
     model: str,
+    backend: str,
     precision: str,
     core_gmacs: float,
     rounds: int = 100,
@@ -80,6 +82,7 @@ def line_of(
     attention = 2 * shape.layers * shape.window * shape.heads * shape.head_dim
     return Line(
         model=model,
+        backend=backend,
         precision=precision,
         context=shape.window,
         rows=rows,

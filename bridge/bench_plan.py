@@ -11,7 +11,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from attacca.bridge.bench_growth import Series
 from attacca.bridge.bench_line import Line, core_gmacs, line_of
 from attacca.bridge.bench_neighbours import Neighbours
 from attacca.bridge.bench_options import QUICK, BenchOptions
-from attacca.bridge.bench_rows import Figure, Row, Subject
+from attacca.bridge.bench_rows import ONNXRUNTIME, Figure, Row, Subject
 from attacca.bridge.bench_shapes import ShapeJob, shape_jobs
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of
-from attacca.engine.backends import backend_of, precision_of
+from attacca.engine.backends import CPU_BACKENDS, backend_of, precision_of
 from attacca.engine.bundle import Model as Bundle
 from attacca.engine.bundle import PromptedModel
 from attacca.engine.events import Model
@@ -38,7 +38,6 @@ from attacca.engine.stream import StreamConfig
 __all__ = ["QUICK", "BenchOptions", "Job", "Plan", "Report", "precision_label", "subject_of"]
 
 _SHAPES = "attacca.export.shapes"
-_CPU = "onnxruntime-cpu"
 _NO_ONNX = "sizes of random weights: onnx is not installed (pip install 'attacca[export]')"
 
 
@@ -84,12 +83,17 @@ def subject_of(model: Model, name: str, *, threads: int) -> Subject:
     return Subject(
         model=name,
         pattern=pattern_label(model.pattern),
-        backend=_CPU if backend_of(model) == "cpu" else backend_of(model),
+        backend=ONNXRUNTIME if backend_of(model) == "cpu" else backend_of(model),
         precision=precision_of(model) or precision_label(decoder.precision, decoder.kv_bits),
         threads=threads,
         rows=rows_of(model.pattern),
         context=model.manifest.window_frames,
     )
+
+
+def _fixed(model: Bundle) -> bool:
+    """Whether nothing but the model's own decoder runs its steps."""
+    return isinstance(model, PromptedModel) or backend_of(model) not in CPU_BACKENDS
 
 
 def precision_label(precision: str, kv_bits: int) -> str:
@@ -108,12 +112,12 @@ class Plan:
         options: BenchOptions,
         *,
         threads: int,
-        reload: Callable[[int], Model] | None = None,
+        reload: Callable[[int, str], Model] | None = None,
         folder: Path | None = None,
         engine_arguments: Sequence[str] = (),
         cores: int | None = None,
     ) -> None:
-        """`reload`: the model with so many threads; `folder`: of the bundle; `engine_arguments`: to serve it."""
+        """`reload`: the model with so many threads on a backend; `folder`: the bundle's; arguments: to serve it."""
         self._model, self._sampling, self._options = model, sampling, options
         self._folder, self._reload, self._arguments = folder, reload, engine_arguments
         self._threads = threads
@@ -144,7 +148,7 @@ class Plan:
 
     def _step_jobs(self, model: Bundle) -> Iterator[Job]:
         steps = self._options.steps
-        fixed = isinstance(model, PromptedModel) or backend_of(model) != "cpu"
+        fixed = _fixed(model)
         jobs = bench_steps.bundle_jobs(
             model.pattern,
             model.manifest.window_frames,
@@ -157,15 +161,23 @@ class Plan:
         if not fixed and self._folder is not None:
             yield Job(label="rows of a step", seconds=0.05 * self._options.line_rounds, do=self._line)
         other = self._cores if self._threads == 1 else 1
-        if self._reload is not None and other != self._threads:
-            reload = self._reload
+        for threads in sorted({self._threads, other}) if self._reload is not None else ():
+            # onnxruntime's, beside what plays: of our kernels' steps a thread runs each by itself
+            if threads != self._threads or backend_of(model) == "native":
+                label = f"step by onnxruntime, {threads} thread(s)"
+                yield Job(label=label, seconds=0.005 * steps, do=self._again(jobs[0], threads, model))
 
-            def again(report: Report) -> None:
-                loaded = reload(other)
-                assert isinstance(loaded, Bundle)
-                self._step_job(jobs[0], loaded, other).do(report)
+    def _again(self, job: StepJob, threads: int, model: Bundle) -> Callable[[Report], None]:
+        """The model loaded anew on onnxruntime, or on the device that it is on."""
+        reload, backend = self._reload, backend_of(model)
+        assert reload is not None
 
-            yield Job(label=f"step, {other} threads", seconds=0.005 * steps, do=again)
+        def again(report: Report) -> None:
+            loaded = reload(threads, "cpu" if backend in CPU_BACKENDS else backend)
+            assert isinstance(loaded, Bundle)
+            self._step_job(job, loaded, threads).do(report)
+
+        return again
 
     def _line(self, report: Report) -> None:
         assert isinstance(self._model, Bundle) and self._folder is not None
@@ -174,6 +186,7 @@ class Plan:
                 self._model.runtime,
                 initializers(self._decoder_file(self._folder, self._model)),
                 model=self.subject.model,
+                backend=self.subject.backend,
                 precision=self.subject.precision,
                 core_gmacs=report.core_gmacs,
                 rounds=self._options.line_rounds,
@@ -186,15 +199,14 @@ class Plan:
 
     def _step_job(self, job: StepJob, model: Bundle, threads: int) -> Job:
         def do(report: Report) -> None:
-            fixed = isinstance(model, PromptedModel) or backend_of(model) != "cpu"
-            decoder = model.decoder() if fixed else None
+            decoder = model.decoder() if _fixed(model) else None
             self._add_step(
                 report,
                 model.runtime.shape,
                 self._weights(model),
                 runtime=model.runtime,
                 job=job,
-                subject=replace(self.subject, threads=threads),
+                subject=subject_of(model, self.subject.model, threads=threads),
                 frame_ms=self._frame_ms,
                 source=self._source,
                 decoder=decoder,
@@ -216,7 +228,7 @@ class Plan:
 
     def _weights(self, model: Bundle) -> int:
         """Bytes of weights that a step of the bundle reads; 0 where its folder is not known, and on a device."""
-        if self._folder is None or backend_of(model) != "cpu":
+        if self._folder is None or backend_of(model) not in CPU_BACKENDS:
             return 0
         return weight_bytes(initializers(self._decoder_file(self._folder, model)))
 

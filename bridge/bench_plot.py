@@ -38,7 +38,7 @@ def draw_growth(growth: list[dict[str, Any]], path: Path) -> Path:
 
 def draw_steps(rows: list[dict[str, Any]], path: Path) -> Path:
     """A bar for each step row; see draw_shares."""
-    names = ("model", "pattern", "precision")
+    names = ("model", "pattern", "backend", "precision")
     labels = [
         "  ".join([*(row[name] for name in names), f"context {row['context']}", f"{row['threads']} thr."])
         for row in rows

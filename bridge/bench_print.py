@@ -15,7 +15,7 @@ from attacca.bridge.bench_plan import Job, Report
 from attacca.bridge.tables import console, print_rows
 
 _TIMES = ("calls", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "RTF")
-_STEPS = ("model", "pattern", "precision", "threads", "rows", "context", *_TIMES, "MB/step", "of memory")
+_STEPS = ("model", "pattern", "backend", "precision", "threads", "rows", "context", *_TIMES, "MB/step", "of memory")
 _OTHERS = ("what", "one call", "takes", *_TIMES)
 STDOUT = Path("-")
 
@@ -59,7 +59,7 @@ def print_table(told: dict[str, Any]) -> None:
     steps = [_step_cells(row) for row in told["rows"] if row["group"] == "step"]
     others = [_other_cells(row) for row in told["rows"] if row["group"] != "step"]
     if steps:
-        print_rows(f"{title}: decoder steps", _STEPS, steps, numeric=_STEPS[3:])
+        print_rows(f"{title}: decoder steps", _STEPS, steps, numeric=_STEPS[4:])
     if others:
         print_rows(f"{title}: the path", _OTHERS, others, numeric=_OTHERS[2:])
     cells = [(figure["name"], _number(figure["value"]), figure["unit"], figure["of"]) for figure in told["figures"]]
@@ -98,18 +98,19 @@ def print_shares(told: dict[str, Any]) -> None:
         head = ("busy", "chunks", "p50", "p99", "p99.9", "max")
         print_rows("time of a chunk over its duration", head, chunks, numeric=head)
     figures = ("shared_ms", "row_ms", "wanted_row_ms", "ratio")
-    lines = [
-        (line["model"], line["precision"], *(f"{line[figure]:.3f}" for figure in figures)) for line in told["lines"]
+    costs = [
+        (line["model"], line["backend"], line["precision"], *(f"{line[figure]:.3f}" for figure in figures))
+        for line in told["lines"]
     ]
-    if lines:
-        head = ("model", "precision", "shared ms", "a row ms", "for 1.35", "stack-delay over delay")
-        print_rows("a step's processor time by rows", head, lines, numeric=head[2:])
+    if costs:
+        names = ("model", "backend", "precision", "shared ms", "a row ms", "for 1.35", "stack-delay over delay")
+        print_rows("a step's processor time by rows", names, costs, numeric=names[3:])
 
 
 def _step_cells(row: dict[str, Any]) -> tuple[str, ...]:
     size, fraction = row["bytes_per_step"], row["bandwidth_fraction"]
     return (
-        *(str(row[key]) for key in ("model", "pattern", "precision", "threads", "rows", "context")),
+        *(str(row[key]) for key in ("model", "pattern", "backend", "precision", "threads", "rows", "context")),
         *_times(row),
         "" if size is None else f"{size / 1e6:.1f}",
         "" if fraction is None else f"{fraction:.2f}",

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 ClockNs = Callable[[], int]
+ONNXRUNTIME, NATIVE = "onnxruntime-cpu", "native"  # backends of ours on a CPU, as rows have them
+OURS = (NATIVE, ONNXRUNTIME)
 FEWEST_FOR_P999 = 1000  # calls; of fewer, the 99.9th percentile is the longest but one at best
 
 

@@ -14,11 +14,15 @@ from typing import Any
 from attacca.bridge.bench_bytes import cache_bytes, weight_bytes
 from attacca.bridge.bench_growth import CODEBOOKS_MARK
 from attacca.bridge.bench_line import Line, line_of
-from attacca.bridge.bench_rows import Row, Subject
+from attacca.bridge.bench_rows import NATIVE, ONNXRUNTIME, Row, Subject
 from attacca.bridge.bench_steps import Constant, StepJob, pattern_label, rows_of, step_row
 from attacca.engine.generator import Sampling
+from attacca.engine.native import NativeError
+from attacca.engine.native_lane import NativeKernels
+from attacca.engine.native_weights import native_model
 from attacca.engine.onnx_weights import initializers
 from attacca.engine.pattern import make_pattern
+from attacca.engine.runtime import StepRuntime
 
 Read = Callable[[int], float | None]  # threads -> bytes per second
 WINDOW = 500
@@ -123,16 +127,15 @@ def rows_of_variant(
     written = shapes.write_shape(
         shape, folder, precision=variant.precision, kv_bits=variant.kv_bits, window=variant.window
     )
-    weights = weight_bytes(initializers(written.path))
+    tensors = initializers(written.path)
     frame_ms = 1000.0 * shape.hop_samples / shape.sample_rate
     rows: list[Row] = []
     lines: list[Line] = []
-    for threads in variant.threads:
-        runtime = written.load(threads=threads)
+    for backend, threads, runtime in runtimes(written, variant.threads):
         subject = Subject(
             model=shape.name,
             pattern=pattern_label(pattern),
-            backend="onnxruntime-cpu",
+            backend=backend,
             precision=variant.precision + ("" if variant.kv_bits == 32 else f", cache int{variant.kv_bits}"),
             threads=threads,
             rows=rows_of(pattern),
@@ -141,14 +144,9 @@ def rows_of_variant(
         rows.append(
             step_row(
                 runtime,
-                StepJob(
-                    pattern=pattern,
-                    context=variant.window,
-                    steps=steps,
-                    limit_s=limit_s,
-                ),
+                StepJob(pattern=pattern, context=variant.window, steps=steps, limit_s=limit_s),
                 subject,
-                weights=weights,
+                weights=weight_bytes(tensors),
                 cache_slot=cache_bytes(runtime.shape, 1),
                 frame_ms=frame_ms,
                 source=Constant(1000.0 / frame_ms, shape.layout),
@@ -161,11 +159,36 @@ def rows_of_variant(
             lines.append(
                 line_of(
                     runtime,
-                    initializers(written.path),
+                    tensors,
                     model=shape.name,
+                    backend=backend,
                     precision=subject.precision,
                     core_gmacs=gmacs,
                     rounds=_LINE_ROUNDS if shape.dim < _SMALL_DIM else _LINE_ROUNDS // 5,
                 )
             )
     return rows, lines
+
+
+def runtimes(written: Any, threads: Sequence[int], backend: str = "auto") -> Iterator[tuple[str, int, StepRuntime]]:
+    """(backend, threads, runtime) of a written graph: our kernels, which have one thread, then onnxruntime.
+
+    `backend`: both are "auto"; "native" is the kernels alone, if they can; "cpu" is onnxruntime alone.
+    """
+    native = on_kernels(written) if backend != "cpu" else None
+    alone = native is not None and backend == "native"
+    if native is not None:
+        yield NATIVE, 1, native
+        del native
+    for count in () if alone else threads:
+        yield ONNXRUNTIME, count, written.load(threads=count)
+
+
+def on_kernels(written: Any) -> StepRuntime | None:
+    """A written graph on our kernels; None if there are none, or none for it."""
+    try:
+        kernels = NativeKernels(model=native_model(written.path, written.manifest))
+    except NativeError:
+        return None
+    runtime: StepRuntime = written.load()
+    return runtime.on_kernels(kernels)

@@ -18,6 +18,7 @@ from attacca.bridge.bench_plan import QUICK, BenchOptions, Plan, Report, subject
 from attacca.bridge.bench_rows import Row, summarise
 from attacca.bridge.bench_steps import Constant
 from attacca.bridge.cli import app
+from attacca.engine import native
 from attacca.engine.bundle import load_bundle
 from attacca.engine.conditioning import DEFAULT_LAYOUT
 from attacca.engine.fake import FakeConfig
@@ -64,6 +65,8 @@ def test_ratios_compare_what_differs_in_one_thing() -> None:
         row("decoder step", 0.3),
         row("decoder step", 0.2, pattern="delay", rows=2),
         row("decoder step", 0.15, threads=2),
+        row("decoder step", 0.6, backend="other"),
+        row("decoder step", 0.45, backend="other", threads=3),
         row("decoder step", 0.1, context=24),
         row("whole path", 0.4),
         row("whole path", 0.8, takes=2),
@@ -72,7 +75,9 @@ def test_ratios_compare_what_differs_in_one_thing() -> None:
     flat = bench_growth.Series(against="take length", unit="s", of="frame", x=[1.0, 2.0], p50_ms=[4.0, 5.0])
     assert bench.ratios(rows, [flat]) == {
         "stack-delay p=3 against delay": 1.5,
+        "b against other": 0.5,
         "2 threads against 1": 0.5,
+        "3 threads against 1": 0.75,
         "whole path, 2 takes against one take alone": 2.0,
         "whole path, 2 busy neighbours against one take alone": 1.5,
         "end of the longest take against its beginning": 1.25,
@@ -131,7 +136,7 @@ def test_a_plan_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         chunks=3,
         line_rounds=2,
     )
-    plan = Plan(model, "tiny", Sampling(), options, threads=1, cores=2, folder=TINY, reload=lambda threads: model)
+    plan = Plan(model, "tiny", Sampling(), options, threads=1, cores=2, folder=TINY, reload=lambda *asked: model)
     report = Report()
     for job in plan.jobs():
         job.do(report)
@@ -160,6 +165,32 @@ def test_a_plan_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(told["bandwidth"]) == {"1", "2"}
 
 
+@pytest.mark.skipif(native.built() is None, reason="the kernels were not built: no C++ compiler")
+def test_rows_say_which_kernels_ran_and_onnxruntime_stands_beside_ours() -> None:
+    ours, asked = load_bundle(TINY, steps="native"), []
+
+    def reload(threads: int, backend: str) -> Any:
+        asked.append((threads, backend))
+        return load_bundle(TINY, threads=threads)
+
+    options = replace(QUICK, steps=22, buffer_bytes=1 << 20, parts=("steps",), line_rounds=2)
+    plan = Plan(ours, "tiny", Sampling(), options, threads=1, cores=2, folder=TINY, reload=reload)
+    report = Report()
+    for job in plan.jobs():
+        job.do(report)
+    told = bench.as_report(report, plan.subject, options)
+    found = [(row["backend"], row["threads"], row["pattern"]) for row in told["rows"]]
+    pattern = "stack-delay p=3"
+    assert found[0] == ("native", 1, pattern)
+    assert found[-2:] == [("onnxruntime-cpu", 1, pattern), ("onnxruntime-cpu", 2, pattern)]
+    assert all(backend == "native" for backend, *_ in found[:-2]) and len(found) > 8
+    assert asked == [(1, "cpu"), (2, "cpu")]
+    assert told["ratios"]["native against onnxruntime-cpu"] > 0.0
+    assert told["ratios"]["2 threads against 1"] > 0.0
+    assert told["lines"][0]["backend"] == "native"
+    assert told["lines"][0]["delay_rows"] == 2  # a single row is as good as several
+
+
 def test_a_budget_cuts_lengths_and_says_so() -> None:
     whole, cut = BenchOptions(), BenchOptions().within(20.0)
     assert (cut.minutes, cut.steps, cut.chunks) == (20.0, whole.steps, whole.chunks)
@@ -174,8 +205,8 @@ def test_a_budget_cuts_lengths_and_says_so() -> None:
 
 def test_a_line_says_what_a_row_may_cost() -> None:
     line = bench_line.Line(
-        model="m", precision="int8", context=8, rows=[4, 14], p50_ms=[1.4, 2.4], shared_ms=1.0, row_ms=0.1,
-        row_macs=6_000_000, core_gmacs=50.0, delay_rows=4, stack_rows=14, ratio=1.714,
+        model="m", backend="b", precision="int8", context=8, rows=[4, 14], p50_ms=[1.4, 2.4], shared_ms=1.0,
+        row_ms=0.1, row_macs=6_000_000, core_gmacs=50.0, delay_rows=4, stack_rows=14, ratio=1.714,
     )  # fmt: skip
     wanted = line.wanted_row_ms
     assert (1.0 + 14 * wanted) / (1.0 + 4 * wanted) == pytest.approx(1.35)

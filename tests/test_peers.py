@@ -16,7 +16,9 @@ pytest.importorskip("transformers")
 
 from test_bench import ASKED  # noqa: E402
 
+from attacca.bridge.bench_rows import ONNXRUNTIME, OURS  # noqa: E402
 from attacca.bridge.bench_steps import Constant, fill, random_codes  # noqa: E402
+from attacca.engine import native  # noqa: E402
 from attacca.engine.decoder import PatternDecoder  # noqa: E402
 from attacca.engine.generator import Sampling  # noqa: E402
 from attacca.export import shapes  # noqa: E402
@@ -98,6 +100,11 @@ def test_ratios_compare_equal_threads_and_a_failure_is_a_note() -> None:
     assert peers.ratios([*rows, row("torch eager", 2.0), row("other", 9.0, 3)]) == {
         "m, decoder step: torch eager": 5.0
     }
+    rows.append(row("native", 0.25))  # of one thread, beside any number of them
+    assert peers.ratios([*rows, row("torch eager", 2.0), row("other", 9.0, 3)]) == {
+        "m, decoder step: torch eager": 8.0,
+        "m, decoder step: other": 36.0,
+    }
     told = peers.run(replace(peers.TINY, compiler="no such compiler"), ["torch-compiled-our-shape"], apart=False)
     assert (told["rows"], told["target"]) == ([], {})
     assert "torch-compiled-our-shape gave no figure" in told["notes"][0]
@@ -110,5 +117,5 @@ def test_a_budget_ends_rows_and_leaves_out_what_has_no_time() -> None:
     short = replace(peers.TINY, minutes=15.0, path_s=0.4)
     names = ["our-shape", "torch-our-shape", "streamer"]
     told = peers.run(short, names, apart=False, clock=lambda: next(now))
-    assert {row["backend"] for row in told["rows"]} == {"onnxruntime-cpu"}
+    assert {row["backend"] for row in told["rows"]} == set(OURS if native.built() else (ONNXRUNTIME,))
     assert told["notes"] == [f"{name} was left out: the 15 minutes were over" for name in names[1:]]

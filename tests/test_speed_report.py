@@ -48,7 +48,7 @@ BENCH = COMMON | {
     ],
     "lines": [
         {
-            "model": "m", "precision": "int8", "context": 304, "shared_ms": 2.0, "row_ms": 0.125,
+            "model": "m", "backend": "b", "precision": "int8", "context": 304, "shared_ms": 2.0, "row_ms": 0.125,
             "row_macs": 5_750_000, "core_gmacs": 50.5, "delay_rows": 4, "stack_rows": 14, "ratio": 1.5,
             "wanted_row_ms": 0.0625,
         }
@@ -77,15 +77,15 @@ PEERS = COMMON | {
 
 def test_tables_hold_the_figures_of_the_run() -> None:
     steps = speed_report.steps_table(BENCH)
-    wanted = "| m | delay | int8 | 2 | 2 | 304 | 9876 | 4.12 | 5.50 | 6.25 | 7.75 | 0.212 | 12.3 | 0.38 |"
-    assert wanted in steps and len(steps.splitlines()) == 3
+    wanted = "| m | delay | onnxruntime-cpu | int8 | 2 | 2 | 304 | 9876 | 4.12 | 5.50 | 6.25 | 7.75 | 0.212 |"
+    assert f"{wanted} 12.3 | 0.38 |" in steps and len(steps.splitlines()) == 3
     assert "1, 2 busy neighbours" in speed_report.path_table(BENCH)
     assert "| memory | 245.5 MB | engine |" in speed_report.live_table(BENCH)
     assert "| take length | 1 to 600 s | frame | 4.00 to 4.50 | 1.12 |" in speed_report.growth_table(BENCH)
     assert "| stack against delay | 1.25 |" in speed_report.ratios_table(BENCH)
     assert "| 1 | 1006 | 160 | 0.25 | 0.50 | 1.12 | 1.50 | **no** |" in speed_report.chunks_table(BENCH)
     lines = speed_report.lines_table(BENCH)
-    assert "| m | int8 | 304 | 2.00 | 0.125 | 5.8 | 46 | 50 | 4 / 14 | 1.50 | 0.062 | 92 |" in lines
+    assert "| m | b | int8 | 304 | 2.00 | 0.125 | 5.8 | 46 | 50 | 4 / 14 | 1.50 | 0.062 | 92 |" in lines
     assert "decoder step, delay (2 rows)" in speed_report.parts_table(BENCH)
     line = speed_report.machine_line(BENCH)
     assert "Some CPU, 2 cores, load 0.25" in line and "12.5 GB/s" in line and "a quick run" in line
@@ -96,10 +96,10 @@ def test_peers_stand_beside_our_best_of_as_many_threads() -> None:
     lines = speed_report.peers_table(PEERS).splitlines()[2:]
     assert lines == [
         "| MusicGen-small shape | decoder step | torch eager | 4.1 | 0.85 | 4.0 |",
-        "| MusicGen-small shape | decoder step | **Attacca**, int8 | 4.1 | 0.21 | 1 |",
+        "| MusicGen-small shape | decoder step | **Attacca**, int8, onnxruntime-cpu | 4.1 | 0.21 | 1 |",
     ]
     target = speed_report.target_table(PEERS)
-    assert "| MusicGen-small shape | int8 | 2 | 4.1 | 0.21 | 12 | 0.38 | 1.2 % |" in target
+    assert "| MusicGen-small shape | onnxruntime-cpu | int8 | 2 | 4.1 | 0.21 | 12 | 0.38 | 1.2 % |" in target
     assert "RTF **0.88**, wanted below 1: met" in target
 
 
