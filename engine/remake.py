@@ -11,9 +11,6 @@ from .lookahead import LookAhead
 from .planner import Planner
 from .stream import Costs
 
-# Steps that a plan begun anew needs beyond its frames, about; frames that a pattern holds open.
-_RESTART_FRAMES = 12
-
 
 class Remake:
     """Decode thread; one per take."""
@@ -32,16 +29,16 @@ class Remake:
         if not self._look_ahead.realtime:
             return True
         first = max(changed_frame, self._planner.context_end)
-        missing = last_frame - first + _RESTART_FRAMES
+        missing = last_frame - first + self._costs.restart_steps
         needed = missing * self._costs.step_s * self._host_rate + self._look_ahead.remake_samples
         return self._planner.frontier <= first or ahead_samples >= needed
 
     def in_time(self, ahead_samples: int) -> bool:
         """Whether a plan can be dropped with so much committed (host rate), and the next chunk be there in time."""
-        restart = ceil(_RESTART_FRAMES * self._costs.step_s * self._host_rate)
+        restart = ceil(self._costs.restart_steps * self._costs.step_s * self._host_rate)
         return not self._look_ahead.realtime or ahead_samples >= self._look_ahead.remake_samples + restart
 
     @property
     def first_free_frame(self) -> int:
         """No frame from here on has entered the pattern under older commands, while a plan is kept; no less."""
-        return self._planner.frontier + _RESTART_FRAMES + int(self._planner.no_codes.shape[1])
+        return self._planner.frontier + self._costs.open_frames

@@ -48,7 +48,7 @@ class Engine:
         self._config = config or StreamConfig()
         frame_s = model.codec.hop_samples / model.codec.sample_rate
         self._company = company_of(model, clock)
-        self._costs = Costs(frame_s, self._config, self._company)
+        self._costs = Costs(frame_s, self._config, self._company, getattr(model, "pattern", None))
         self._sessions: dict[int, Session] = {}
         self._outbox: list[Event] = []
         self._turn = 0

@@ -7,8 +7,11 @@ from math import ceil
 
 from .company import Company
 from .lookahead import LookAheadConfig
+from .pattern import Pattern
 
 _SMOOTHING = 0.1
+_PREFILL_STEPS = 3  # what hearing a few frames anew costs, in steps
+_RESTART_STEPS, _OPEN_FRAMES = 12, 24  # of a model without a pattern
 _BESIDE_STEPS = 1.5  # a chunk's time over that of its steps: codec, listening, what else the thread does
 _BESIDE_FIRST_STEPS = 2.0  # the same while nothing lies ahead yet, so that one hold-up more is heard
 
@@ -52,8 +55,20 @@ class StreamConfig:
 class Costs:
     """Smoothed compute times on this machine, shared by all sessions of a model. Only pacing hangs on them."""
 
-    def __init__(self, frame_s: float, config: StreamConfig, company: Company | None = None) -> None:
+    def __init__(
+        self,
+        frame_s: float,
+        config: StreamConfig,
+        company: Company | None = None,
+        pattern: Pattern | None = None,
+    ) -> None:
+        """`pattern`: of the model, if it has one."""
         self.frame_s = frame_s  # duration of a codec frame
+        # What a plan begun anew costs beside its frames, in steps; and no frame so far past the frontier has begun.
+        self.restart_steps, self.open_frames = _RESTART_STEPS, _OPEN_FRAMES
+        if pattern is not None:
+            self.restart_steps = pattern.lag_steps + _PREFILL_STEPS
+            self.open_frames = ceil(pattern.lag_steps / pattern.steps_per_timestep)
         self.company = company  # of takes whose steps are shared; None: each steps alone
         self.step_s = 0.0
         self.listen_frame_s = 0.0

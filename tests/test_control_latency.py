@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from stream_fakes import MODEL_RATE, Host, IndexDecoder, IndexModel, request
@@ -12,6 +14,8 @@ from attacca.bridge.client_network import Arrival
 from attacca.bridge.demo_measure import Trace
 from attacca.bridge.protocol import Chunk, Status
 from attacca.engine.events import TakeEnded
+from attacca.engine.pattern import PATTERN_NAMES, Pattern, make_pattern, simulate
+from attacca.engine.stream import Costs, StreamConfig
 
 START = 42000
 DELAY = 2048
@@ -27,17 +31,29 @@ class MarkDecoder(IndexDecoder):
         return joined[: len(fresh)] + 0.1 * fresh
 
 
+@dataclass
 class MarkModel(IndexModel):
+    delay_samples: int = DELAY
+
     def decoder(self) -> MarkDecoder:
         return MarkDecoder(DELAY)
 
 
-def played(change: int | None, *, late: int = 0, step_s: float = 0.0) -> tuple[Host, int]:
+@dataclass
+class PatternModel(MarkModel):
+    """Says how soon a frame that enters is complete."""
+
+    pattern: Pattern = field(default_factory=lambda: make_pattern("stack-delay", 6, p=1))
+
+
+def played(
+    change: int | None, *, late: int = 0, step_s: float = 0.0, model: type[MarkModel] = MarkModel
+) -> tuple[Host, int]:
     """A take whose tempo is another from a position on, and what the engine says of that.
 
     It is told `late` samples after it; where a step takes `step_s`, a plan may be too dear to be dropped.
     """
-    host = Host(MODEL_RATE, model=MarkModel(delay_samples=DELAY), block=320)
+    host = Host(MODEL_RATE, model=model(), block=320)
     host.engine.set_realtime(1, step_s > 0)
     host.play(MODEL_RATE)
     host.engine.start(1, request(START, position=MODEL_RATE))
@@ -62,10 +78,40 @@ def test_the_engine_says_where_sound_first_differs(step_s: float, late: int) -> 
         host, said = played(change, late=late, step_s=step_s)
         at, after = host.heard()
         assert at == first
-        differs = first + int(np.flatnonzero(after[: len(before)] != before[: len(after)])[0])
+        differs = first + first_differing(before, after)
         assert said == differs - change if step_s == 0.0 else said > differs - change > 7680
         seen.add(said)
     assert len(seen) > 4  # it hangs on where the change falls
+
+
+def first_differing(before: np.ndarray, after: np.ndarray) -> int:
+    """Of two recordings that begin at the same position."""
+    count = min(len(before), len(after))
+    return int(np.flatnonzero(after[:count] != before[:count])[0])
+
+
+def test_a_kept_plan_holds_a_change_up_by_what_has_entered_the_pattern() -> None:
+    """Of stack-delay p = 1 and six codebooks five frames, not twice as many as any pattern could hold."""
+    first, before = played(None)[0].heard()
+    for change in range(60000, 60000 + 5120, 640):
+        host, said = played(change, step_s=0.03, model=PatternModel)
+        differs = first + first_differing(before, host.heard()[1])
+        assert 0 <= said - (differs - change) <= 5 * 640
+
+
+@pytest.mark.parametrize("name", PATTERN_NAMES)
+def test_no_frame_past_the_open_ones_has_begun(name: str) -> None:
+    """At most one too many is counted."""
+    for pattern in (make_pattern(name, 6, p=p) for p in ((1, 2, 3) if name == "stack-delay" else (1,))):
+        costs = Costs(0.02, StreamConfig(), pattern=pattern)
+        begun, most, left = -1, 0, dict.fromkeys(range(80), pattern.num_codebooks)
+        for computed in simulate(pattern, 80):
+            begun = max([begun, *(t for t, _ in computed)])
+            for t, _ in computed:
+                left[t] -= 1
+            frontier = next((t for t, missing in left.items() if missing), 80)
+            most = max(most, begun - frontier + 1)
+        assert costs.open_frames - 1 <= most <= costs.open_frames
 
 
 def test_a_control_that_changes_while_a_take_begins_anew_does_not_end_it() -> None:
