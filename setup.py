@@ -12,7 +12,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # No product and sum fused where it suits the compiler: a row's bits would hang on what stands beside it.
-UNIX_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
+UNIX_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-g0", "-Wno-psabi"]
+UNIX_FLAGS += ["-Wno-maybe-uninitialized"]  # of what gcc 12 makes of its own vector headers
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 
 
