@@ -293,7 +293,7 @@ INLINE void score_any(const float (*queries)[MOST_HEAD], const int8_t* keys, con
 }
 template <int ROWS>
 INLINE void mix_any(const float* weights, int stride, const int8_t* values, const int8_t* next, int width, int count,
-                    int room, const float* factors, const float* scales, float* const* results) {
+                    [[maybe_unused]] int room, const float* factors, const float* scales, float* const* results) {
 #if ATTACCA_SET == ATTACCA_SET_AVX512
     if (width == WIDE) return mix_codes<ROWS>(weights, stride, values, next, count, room, factors, scales, results);
 #endif
