@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
 REQUIREMENTS := pyproject.toml setup.py $(wildcard requirements/*.txt kernels/*)
 ARGS ?=
-CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h' 'kernels/*.cpp' 'kernels/*.h' 'kernels/*.inc'
+CXX_FILES := 'plugin_stub/*.cpp' 'plugin_stub/*.hpp' 'plugin_stub/*.h' 'kernels/*.cpp' 'kernels/*.h' 'tests/*.cpp'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-plugin plugin plugin-windows test test-slow test-realtime test-train test-plugin fuzz test-all lint format typecheck bench quality train-tiny train docs clean
