@@ -32,6 +32,7 @@ _BPM = Fraction(120)
 _BAR_S = 2.0  # at 120 BPM in 4/4
 _IMMEDIATE = {"quantum_bars": None, "quantum_ppq": 0.0}
 _STEP_SAMPLES = 137  # each run's trigger falls elsewhere in a block
+_CONTROL_SPREAD_S, _CONTROL_STEP = 0.16, 0.618  # a chunk; each run's control falls elsewhere in it
 _CONNECT_S = 10.0
 
 
@@ -101,13 +102,13 @@ def _play(
     play_s: float | None = None,
     quantised: bool = False,
 ) -> Run:
-    """A session: `lead_s` of sound, a trigger, a take, a control changed half-way, the release."""
+    """A session: `lead_s` of sound, a trigger, a take, a control changed about half-way, the release."""
     play_s = options.play_s if play_s is None else play_s
     at_s = lead_s if not quantised else _BAR_S * (lead_s // _BAR_S) + 0.4 * _BAR_S
     trigger_at = round(at_s * RATE_HZ) + (1 + index) * _STEP_SAMPLES
     starts_at = trigger_at if not quantised else round((at_s // _BAR_S + 1) * _BAR_S * RATE_HZ)
     until = starts_at + round(play_s * RATE_HZ)
-    control = starts_at + round(0.5 * play_s * RATE_HZ)
+    control = starts_at + round(control_s(play_s, index) * RATE_HZ)
     grid: dict[str, Any] = {} if quantised else _IMMEDIATE
     trigger = Trigger(take=0, position=0, seed=options.seed + index, **grid)
     trace = Trace(control_position=control)
@@ -133,6 +134,14 @@ def _play(
         measures = measures_of(client, recording, record, marks, trace, paced=True)
     sound_ms = None if marks.start is None else (marks.start - marks.trigger) * 1000.0 / RATE_HZ
     return Run(measures=measures, sound_ms=sound_ms, played_s=play_s)
+
+
+def control_s(play_s: float, index: int) -> float:
+    """When a run's control changes after its start: half-way, runs spread evenly over a chunk.
+
+    Chunks lie where the take starts, so that one moment would measure one part of a chunk over and over.
+    """
+    return 0.5 * play_s + index * _CONTROL_STEP % 1.0 * _CONTROL_SPREAD_S
 
 
 def _note(client: Client, trace: Trace, block: BlockRecord) -> None:

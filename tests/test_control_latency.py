@@ -10,6 +10,7 @@ from stream_fakes import MODEL_RATE, Host, IndexDecoder, IndexModel, request
 from test_beat_take import LooseModel
 
 from attacca.bridge import demo_measure
+from attacca.bridge.bench_live import control_s
 from attacca.bridge.client_network import Arrival
 from attacca.bridge.demo_measure import Trace
 from attacca.bridge.protocol import Chunk, Status
@@ -161,3 +162,10 @@ def test_a_status_that_comes_late_makes_no_chunk_count_twice() -> None:
     trace = Trace(control_position=500, statuses=[(490, Status(session=1, state="play")), (720, told)])
     samples = demo_measure._told_samples(trace)
     assert demo_measure._control_latency_ms(arrivals, 500, 1000, told=samples) == 2500.0
+
+
+def test_the_bench_changes_its_control_all_over_a_chunk() -> None:
+    """Chunks lie where a take starts: one moment after that would be one place in a chunk, over and over."""
+    for runs in (6, 20):
+        places = np.sort([control_s(2.5, run) % 0.16 for run in range(runs)])
+        assert np.diff(places, append=places[0] + 0.16).max() < 2.0 * 0.16 / runs
