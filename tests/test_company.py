@@ -17,6 +17,7 @@ from stream_fakes import FixedController
 
 pytest.importorskip("onnx")
 
+from attacca.engine import native
 from attacca.engine.batch import BatchRuntime
 from attacca.engine.bundle import Model, load_bundle, verify_bundle
 from attacca.engine.company import MARGIN_S, Batch, Company, Wish, company_of
@@ -25,6 +26,7 @@ from attacca.engine.decoder import PatternDecoder
 from attacca.engine.events import ChunkEvent, TakeEnded, TakeRequest
 from attacca.engine.generator import Sampling
 from attacca.engine.manifest import DECODER_BATCH_ROLE, read_manifest
+from attacca.engine.native_lane import NativeBatch
 from attacca.engine.pace import Pace, measure_pace
 from attacca.engine.service import Engine
 from attacca.export.batch import build_decoder_batch, save_batch
@@ -34,6 +36,7 @@ from attacca.export.tiny import DIM, HEADS, HIDDEN, LAYERS, LAYOUT, WINDOW_FRAME
 
 pytestmark = pytest.mark.train
 
+needs_kernels = pytest.mark.skipif(native.built() is None, reason="the kernels were not built: no C++ compiler")
 RATE, TAKES = 48000, 4
 PAYS = Pace(cost=(1.0, 1.2, 1.4, 1.6))
 
@@ -47,10 +50,12 @@ def tiny_weights() -> dict[str, np.ndarray]:
 
 
 @cache
-def model(pace: Pace | None) -> Model:
-    loaded = load_bundle(TINY)
+def model(pace: Pace | None, steps: str = "cpu") -> Model:
+    loaded = load_bundle(TINY, steps=steps)
     if pace is None:
         return loaded
+    if steps == "native":
+        return replace(loaded, batch=Batch(runtime=NativeBatch(loaded.runtime, TAKES), pace=pace))
     graph = build_decoder_batch(tiny_weights(), DecoderExport(heads=HEADS, window_frames=WINDOW_FRAMES), TAKES)
     runtime = BatchRuntime(graph.SerializeToString(), loaded.runtime)
     return replace(loaded, batch=Batch(runtime=runtime, pace=pace))
@@ -92,9 +97,10 @@ def played(found: Model, *, sessions: int = 3, step_s: float = 0.0) -> tuple[dic
     return chunks, 0 if engine._company is None else engine._company.shared_steps
 
 
-def test_sessions_that_share_play_what_they_play_alone() -> None:
-    alone, none = played(model(None))
-    shared, steps = played(model(PAYS))
+@pytest.mark.parametrize("steps_by", ["cpu", pytest.param("native", marks=needs_kernels)])
+def test_sessions_that_share_play_what_they_play_alone(steps_by: str) -> None:
+    alone, none = played(model(None, steps_by))
+    shared, steps = played(model(PAYS, steps_by))
     assert none == 0 and steps > 20
     assert len(alone) == 3 and sum(map(len, alone.values())) > 20
     for number, chunks in alone.items():

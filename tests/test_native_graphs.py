@@ -228,6 +228,11 @@ def test_rows_that_cannot_be_are_refused(kind: str) -> None:
         row = np.full((1, books), stack), np.full(1, level), np.zeros(1, np.int64), made.source.rows(0, 1)
         with pytest.raises(ValueError, match="refuse a step"):
             lane.run(*row, slot=3, row_of_level=np.zeros(books, np.int64))
+    if "row_of_level" in lane.buffers and "level" in lane.buffers:
+        row = np.zeros((1, books), np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64), made.source.rows(0, 1)
+        for beyond in (1, -1):
+            with pytest.raises(ValueError, match="refuse a step"):
+                lane.run(*row, slot=3, row_of_level=np.full(books, beyond))
     np.testing.assert_array_equal(lane.cache.live, before)
     np.testing.assert_array_equal(lane.tokens, tokens)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -82,6 +83,7 @@ def test_a_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"attacca", f"attacca-{version('attacca')}.dist-info"}
     assert "attacca/engine/bundles/ostinato/manifest.json" in names
     assert any(name.startswith("attacca/bridge/assets/") for name in names)
+    assert any(name.startswith("attacca/engine/_native.") for name in names) or not shutil.which("c++")
 
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
@@ -94,3 +96,18 @@ def test_a_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     run(attacca, "models", "verify", "ostinato", cwd=place)
     site = run(python, "-c", "import attacca.engine as e; print(e.__file__)", cwd=place)
     assert str(tmp_path / "venv") in site
+    if shutil.which("c++"):
+        assert "portable" in run(python, "-c", "from attacca.engine.native import *; print(kernels())", cwd=place)
+
+
+@pytest.mark.slow
+def test_a_wheel_without_a_compiler_has_everything_but_kernels(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    run("git", "clone", "--quiet", ROOT, source, cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check")
+    nothing = ("env", "CC=/nonexistent", "CXX=/nonexistent")
+    run(*nothing, *pip, "wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", source, cwd=tmp_path)
+    (wheel,) = (tmp_path / "wheels").glob("attacca-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "attacca/engine/native.py" in names
+    assert not any("_native." in name for name in names)
