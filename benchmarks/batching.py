@@ -8,6 +8,7 @@ time is told beside it. Logits of both ways are compared too: the benchmark fail
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -17,11 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from attacca.bridge.bench_rows import NATIVE, OURS
+from attacca.bridge.bench_shapes import on_kernels
 from attacca.bridge.machine import commit, machine, versions
 from attacca.engine.batch import BatchRuntime
 from attacca.engine.decoder import PatternDecoder
 from attacca.engine.generator import Conditions, Sampling
 from attacca.engine.musicgen import MusicgenDecoder, PromptBox
+from attacca.engine.native_lane import NativeBatch
+from attacca.engine.pace import LanesTogether
 from attacca.engine.pattern import make_pattern
 from attacca.engine.prompted import Prompt, PromptedRuntime
 from attacca.engine.runtime import StepRuntime
@@ -51,10 +56,15 @@ class Conditioned:
         return np.zeros((count, self._width), np.float32)
 
 
-def load(shape: Shape, precision: str, window: int, folder: Path) -> tuple[StepRuntime, BatchRuntime]:
-    """Both graphs of one set of random weights."""
+def load(
+    shape: Shape, precision: str, window: int, folder: Path, backend: str
+) -> tuple[StepRuntime, LanesTogether] | None:
+    """Both graphs of one set of random weights, or our kernels over one; None if there are none."""
     weights = random_weights(shape)
     written = write_shape(shape, folder, precision=precision, window=window, weights=weights)
+    if backend == NATIVE:
+        ours = on_kernels(written)
+        return None if ours is None else (ours, NativeBatch(ours, max(TAKES)))
     single = written.load()
     common: dict[str, Any] = {"window_frames": window, "precision": precision}
     if shape.musicgen:
@@ -88,7 +98,7 @@ def decoders(runtime: StepRuntime, pattern: str, context: int, count: int) -> li
 
 
 def measure(
-    single: StepRuntime, batch: BatchRuntime, pattern: str, context: int, steps: int
+    single: StepRuntime, batch: LanesTogether, pattern: str, context: int, steps: int
 ) -> list[dict[str, float]]:
     """Milliseconds of a step of all takes: one after another, and together by two, four, eight."""
     source = Conditioned(single.shape.conditioning_width)
@@ -137,19 +147,22 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=250, help="frames heard before")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sizes", nargs="+", default=sorted({name for name, *_ in SUBJECTS}))
+    parser.add_argument("--backends", nargs="+", default=OURS, choices=OURS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    print("size, layers, pattern, weights | takes together, processor ms a step and take, wall, gain", flush=True)
-    for name, layers, pattern, precision in (row for row in SUBJECTS if row[0] in arguments.sizes):
+    told = "takes together, processor ms a step and take, wall, gain"
+    print(f"size, layers, pattern, weights, backend | {told}", flush=True)
+    chosen = [row for row in SUBJECTS if row[0] in arguments.sizes]
+    for (name, layers, pattern, precision), backend in itertools.product(chosen, arguments.backends):
         shape = replace(SHAPES[name], layers=layers)
         with tempfile.TemporaryDirectory() as folder:
-            single, batch = load(shape, precision, arguments.context, Path(folder))
-            for figures in measure(single, batch, pattern, arguments.context, arguments.steps):
+            loaded = load(shape, precision, arguments.context, Path(folder), backend)
+            for figures in measure(*loaded, pattern, arguments.context, arguments.steps) if loaded else ():
                 subject = {"size": name, "layers": layers, "pattern": pattern, "precision": precision}
-                rows.append(subject | {"context": arguments.context} | figures)
+                rows.append(subject | {"backend": backend, "context": arguments.context} | figures)
                 told = " ".join(f"{value:.2f}" for value in figures.values())
-                print(f"{name} {layers} layers, {pattern}, {precision} | {told}", flush=True)
+                print(f"{name} {layers} layers, {pattern}, {precision}, {backend} | {told}", flush=True)
     if arguments.out is not None:
         told_all = {"machine": machine(), "versions": versions(), "commit": commit(), "rows": rows}
         arguments.out.write_text(json.dumps(told_all, indent=2) + "\n")
