@@ -35,6 +35,8 @@ _MOST_NUDGE = 0.4
 _DB = 10.0 / np.log(10.0)
 _MAX_COMPONENTS = 256
 _KEPT_TILTS = 64  # timesteps in work
+_MADE_AT_ONCE = 4  # of them
+_MEASURED_AT_ONCE = 8  # frames, or a few more
 
 
 class CodeLevels:
@@ -71,15 +73,28 @@ class CodeLevels:
         whole = powers.sum(axis=1, keepdims=True)
         return _DB * (top + np.log(whole))[:, 0], powers / whole
 
+    def slopes(self, shares: Double) -> Floats:
+        """[n, K, V]: dB that each code adds against its codebook's mean, where components have shares [n, J].
+
+        Each of the n is computed as if it were the only one, so its bits do not depend on the others.
+        """
+        added = np.matmul(self.tables[:, None], shares[:, :, None])[..., 0]  # [K, n, V]: a table is read once
+        added -= added.mean(axis=2, keepdims=True)
+        found: Floats = added.astype(np.float32).transpose(1, 0, 2)
+        return found
+
     def slope(self, share: Double) -> Floats:
-        """[K, V]: dB that each code adds against its codebook's mean, where components have these shares [J]."""
-        added = self.tables @ share
-        found: Floats = (added - added.mean(axis=1, keepdims=True)).astype(np.float32)
+        """[K, V] of one share [J]."""
+        found: Floats = self.slopes(share[None])[0]
         return found
 
 
 class LevelHold:
-    """Levels of a stream's frames, what was heard of them, and the nudge for the next, in rings."""
+    """Levels of a stream's frames, what was heard of them, and the nudge for the next, in rings.
+
+    A frame's level is asked for FRAMES_BEFORE later at the soonest, so several frames are measured, and several
+    timesteps' nudges made, at once: all that takes little more time than one.
+    """
 
     def __init__(self, levels: CodeLevels, length: int) -> None:
         """`length`: frames behind the newest that a rollback may go to."""
@@ -89,25 +104,22 @@ class LevelHold:
         self._share = np.zeros((self._length, len(levels.bias)))
         self._heard_db = np.zeros(self._length)  # mean level of what was heard, as of each frame
         self._heard_frames = np.zeros(self._length, np.int64)
+        self._stop = 0  # frames below it are known, and
+        self._waiting: list[tuple[int, Codes, bool]] = []  # of these, first and codes and heard, not yet measured
         self._tilts: dict[int, Floats | None] = {}
 
     def put(self, first: int, codes: Codes, *, heard: bool) -> None:
         """Frames [first, first + n) are known: heard, or else planned."""
         if not len(codes):
             return
-        before = (first - 1) % self._length
-        mean, count = (float(self._heard_db[before]), int(self._heard_frames[before])) if first > 0 else (0.0, 0)
-        levels, shares = self.levels.measure(codes)
-        for index, level in enumerate(levels.tolist()):
-            place = (first + index) % self._length
-            if heard and level > _SILENCE_DB and (count == 0 or level > mean - _BELOW_DB):
-                count = min(count + 1, _HEARD_FRAMES)
-                mean += (level - mean) / count
-            self._level_db[place], self._share[place] = level, shares[index]
-            self._heard_db[place], self._heard_frames[place] = mean, count
+        self._waiting.append((first, codes.copy(), heard))
+        self._stop = first + len(codes)
+        if len(self._waiting) >= _MEASURED_AT_ONCE:
+            self._measure()
 
     def forget(self, first: int) -> None:
         """Frames from `first` on are unknown again."""
+        self._stop = min(self._stop, first)
         for timestep in [t for t in self._tilts if t > first]:
             del self._tilts[timestep]
 
@@ -116,33 +128,65 @@ class LevelHold:
         stop = timestep - FRAMES_BEFORE
         if stop < LOOKED_AT_FRAMES:
             return 0.0
+        if self._waiting:
+            self._measure()
         last = (stop - 1) % self._length
         if self._heard_frames[last] < _LEAST_HEARD:
             return 0.0
-        levels = self._level_db[np.arange(stop - LOOKED_AT_FRAMES, stop) % self._length]
-        off = float(np.maximum(levels, self._heard_db[last] - _BELOW_DB).mean() - self._heard_db[last])
+        heard_db = float(self._heard_db[last])
+        levels = np.maximum(self._last(self._level_db, stop, LOOKED_AT_FRAMES), heard_db - _BELOW_DB)
+        off = float(np.add.reduce(levels)) / LOOKED_AT_FRAMES - heard_db
         return max(0.0, off - _LOUDER_DB) + min(0.0, off + _QUIETER_DB)
 
     def tilt(self, timestep: int, codebook: int) -> Floats | None:
         """Logits [V] to be taken from a codebook's for a timestep; None while the level is as it should be."""
-        if timestep not in self._tilts:
-            if len(self._tilts) >= _KEPT_TILTS:
-                del self._tilts[next(iter(self._tilts))]
-            self._tilts[timestep] = self._make_tilt(timestep)
-        tilt = self._tilts[timestep]
+        tilt = self.tilts(timestep)
         return None if tilt is None else tilt[codebook]
 
-    def _make_tilt(self, timestep: int) -> Floats | None:
-        nudge = min(_MOST_NUDGE, max(-_MOST_NUDGE, _NUDGE_PER_DB * self.excess_db(timestep)))
-        if nudge == 0.0:
-            return None
-        stop = timestep - FRAMES_BEFORE
-        share = self._share[np.arange(stop - _SLOPE_FRAMES, stop) % self._length].mean(axis=0)
-        return np.float32(nudge) * self.levels.slope(share)
+    def tilts(self, timestep: int) -> Floats | None:
+        """The same for all codebooks, [K, V]: the same array until frames that it hangs on are forgotten."""
+        if timestep not in self._tilts:
+            self._make_tilts(timestep)
+        return self._tilts[timestep]
 
     def copy(self) -> LevelHold:
         """An independent copy."""
         other = copy(self)
-        for name in ("_level_db", "_share", "_heard_db", "_heard_frames", "_tilts"):
+        for name in ("_level_db", "_share", "_heard_db", "_heard_frames", "_waiting", "_tilts"):
             setattr(other, name, getattr(self, name).copy())
         return other
+
+    def _measure(self) -> None:
+        """Enter the frames that wait, in the order in which they came."""
+        levels, shares = self.levels.measure(np.concatenate([codes for _, codes, _ in self._waiting]))
+        frames = [(first + i, heard) for first, codes, heard in self._waiting for i in range(len(codes))]
+        self._waiting.clear()
+        for (frame, heard), level, share in zip(frames, levels.tolist(), shares, strict=True):
+            place, before = frame % self._length, (frame - 1) % self._length
+            mean, count = (float(self._heard_db[before]), int(self._heard_frames[before])) if frame else (0.0, 0)
+            if heard and level > _SILENCE_DB and (count == 0 or level > mean - _BELOW_DB):
+                count = min(count + 1, _HEARD_FRAMES)
+                mean += (level - mean) / count
+            self._level_db[place], self._share[place] = level, share
+            self._heard_db[place], self._heard_frames[place] = mean, count
+
+    def _last(self, ring: Double, stop: int, count: int) -> Double:
+        """Entries of `count` frames up to `stop`, as they lie in a ring, or put together."""
+        begin = (stop - count) % self._length
+        end = begin + count
+        return ring[begin:end] if end <= self._length else np.concatenate([ring[begin:], ring[: end - len(ring)]])
+
+    def _make_tilts(self, timestep: int) -> None:
+        """Of this timestep and of a few after it, as far as the frames that they hang on are known."""
+        ahead = min(timestep + _MADE_AT_ONCE, self._stop + FRAMES_BEFORE + 1)
+        wanted = [timestep, *(t for t in range(timestep + 1, ahead) if t not in self._tilts)]
+        while self._tilts and len(self._tilts) + len(wanted) > _KEPT_TILTS:
+            del self._tilts[next(iter(self._tilts))]
+        excess_db = {t: self.excess_db(t) for t in wanted}
+        nudges = {t: min(_MOST_NUDGE, max(-_MOST_NUDGE, _NUDGE_PER_DB * db)) for t, db in excess_db.items()}
+        self._tilts.update(dict.fromkeys(wanted))
+        nudged = [t for t in wanted if nudges[t] != 0.0]
+        if nudged:
+            shares = [self._last(self._share, t - FRAMES_BEFORE, _SLOPE_FRAMES).mean(axis=0) for t in nudged]
+            for t, slope in zip(nudged, self.levels.slopes(np.stack(shares)), strict=True):
+                self._tilts[t] = np.float32(nudges[t]) * slope

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from .cache import CacheState
 from .code_levels import CodeLevels, LevelHold
+from .drawing import DrawTable
 from .emphasis import Emphasis
 from .frames import FrameStore
 from .generator import Codes, Conditions, ConditionSource, Sampling
-from .noise import NoiseTable
 from .pattern import Pattern
 from .runtime import PREFILL_ROWS, Floats, StepLane, StepRuntime
 from .schedule import Schedule, ScheduleSnapshot, StepRows, context_rows
@@ -61,7 +61,7 @@ class PatternDecoder:
             pattern.num_codebooks,
             shape.conditioning_width,
         )
-        self._noise = NoiseTable(shape.num_codebooks, shape.codebook_size)
+        self._draws = DrawTable(shape.num_codebooks, shape.codebook_size)
         self._levels = levels
         self._hold = None if levels is None else LevelHold(levels, self._frames.length)
         self._emphasis = Emphasis.of(runtime.manifest)
@@ -275,12 +275,8 @@ class PatternDecoder:
         fetched: dict[int, npt.NDArray[np.float32]],
     ) -> tuple[StepRows, Conditions, int]:
         """What comes before the graph: noise, rows, their conditions and their first slot."""
-        lane, rows = self._lane, schedule.next_rows()
-        for codebook, timestep in enumerate(rows.target.tolist()):
-            if timestep >= 0:
-                if sampling.temperature > 0.0:
-                    lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
-                self._want_condition(timestep, source, fetched)
+        rows = schedule.next_rows()
+        self._enter(rows, source, sampling, fetched, self._lane.noise)
         slot = self._cache.count - int(rows.rewrite)
         return rows, self._frames.conditions(rows.timestep), slot
 
@@ -305,11 +301,21 @@ class PatternDecoder:
         if self._hold is not None:
             self._hold.put(first, codes, heard=heard)
 
-    def _noise_row(self, sampling: Sampling, timestep: int, codebook: int) -> Floats:
-        """[V] noise of a row, by which the graph draws; the level's hold leans it, in place of the logits."""
-        noise = self._noise.row(sampling.seed, timestep + self.origin, codebook)
-        tilt = None if self._hold is None else self._hold.tilt(timestep, codebook)
-        return noise if tilt is None else noise - tilt / np.float32(sampling.temperature)
+    def _enter(
+        self,
+        rows: StepRows,
+        source: ConditionSource,
+        sampling: Sampling,
+        fetched: dict[int, npt.NDArray[np.float32]],
+        noise: Floats,
+    ) -> None:
+        """Noise [K, V] that a step's rows draw by, written in place, and conditions of the timestep it begins."""
+        draws, hold, drawn = self._draws, self._hold, sampling.temperature > 0.0
+        for codebook, timestep in enumerate(rows.target.tolist()):
+            if timestep >= 0:
+                if drawn:
+                    noise[codebook] = draws.of(timestep, timestep + self.origin, sampling, hold)[codebook]
+                self._want_condition(timestep, source, fetched)
 
     def _want_condition(
         self, timestep: int, source: ConditionSource, fetched: dict[int, npt.NDArray[np.float32]]

@@ -99,14 +99,10 @@ class DeviceDecoder(PatternDecoder):
 
     def queue_step(self, queued: Queued, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
         """Write the next step. What `source` raises leaves all as it was before this step."""
-        lane, cache, ahead, sampling = self._device_lane, self._cache, queued.ahead, queued.sampling
+        lane, cache, ahead = self._device_lane, self._cache, queued.ahead
         rows = ahead.next_rows()
         self._before(ahead, rows)
-        for codebook, timestep in enumerate(rows.target.tolist()):
-            if timestep >= 0:
-                if sampling.temperature > 0.0:
-                    lane.noise[codebook] = self._noise_row(sampling, timestep, codebook)
-                self._want_condition(timestep, queued.source, queued.fetched)
+        self._enter(rows, queued.source, queued.sampling, queued.fetched, lane.noise)
         lane.write(
             inputs,
             self._with_pending(rows, ahead, queued.schedule.step),

@@ -11,20 +11,43 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-_BITS = 52  # with the half added, still exact in float64
+_BITS = 52  # of a draw that are kept: with the half added, still exact in float64
+_ONE = np.uint64(0x3FF0000000000000)  # 1.0 as float64: with these bits below it, 1.0 to 2.0
+_HALF_BELOW_ONE = 1.0 - 2.0 ** -(_BITS + 1)
 _KEPT = 64
 
 
-def gumbel_noise(seed: int, timestep: int, shape: tuple[int, int]) -> Floats:
-    """Standard Gumbel noise float32 [codebooks, codebook_size] of one timestep.
+class GumbelNoise:
+    """Draws noise by (seed, timestep). One generator, told its key anew each time: making one takes longer."""
 
-    Philox4x64-10 (Salmon et al. 2011) with key (seed, timestep); codebook k owns the k-th run of `codebook_size`
-    draws, so the values of a codebook do not depend on how many others there are.
-    """
-    bits = np.random.Philox(key=np.array([seed, timestep], dtype=np.uint64)).random_raw(shape[0] * shape[1])
-    uniform = ((bits >> np.uint64(64 - _BITS)) + 0.5) * 2.0**-_BITS  # inside (0, 1): finite below
-    noise: Floats = (-np.log(-np.log(uniform))).astype(np.float32)
-    return noise.reshape(shape)
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=np.zeros(2, np.uint64))
+        self._state = self._philox.state  # before the first draw
+
+    def draw(self, seed: int, timestep: int, shape: tuple[int, int]) -> Floats:
+        """Standard Gumbel noise float32 [codebooks, codebook_size] of one timestep.
+
+        Philox4x64-10 (Salmon et al. 2011) with key (seed, timestep); codebook k owns the k-th run of
+        `codebook_size` draws, so the values of a codebook do not depend on how many others there are.
+        """
+        self._state["state"]["key"][:] = seed, timestep
+        self._philox.state = self._state
+        bits = self._philox.random_raw(shape[0] * shape[1])
+        bits >>= np.uint64(64 - _BITS)
+        bits |= _ONE
+        values = bits.view(np.float64)
+        values -= _HALF_BELOW_ONE  # (draw + 0.5) / 2 ** 52, inside (0, 1): finite below
+        np.log(values, out=values)
+        np.negative(values, out=values)
+        np.log(values, out=values)
+        noise = np.empty(shape, np.float32)
+        np.negative(values.reshape(shape), out=noise, casting="same_kind")
+        return noise
+
+
+def gumbel_noise(seed: int, timestep: int, shape: tuple[int, int]) -> Floats:
+    """As GumbelNoise.draw, for one timestep alone."""
+    return GumbelNoise().draw(seed, timestep, shape)
 
 
 class NoiseTable:
@@ -32,18 +55,23 @@ class NoiseTable:
 
     def __init__(self, num_codebooks: int, codebook_size: int) -> None:
         self._shape = (num_codebooks, codebook_size)
+        self._source = GumbelNoise()
         self._seed = -1
-        self._rows: dict[int, Floats] = {}
+        self._tables: dict[int, Floats] = {}
 
-    def row(self, seed: int, timestep: int, codebook: int) -> Floats:
-        """float32 [codebook_size]; read-only by convention."""
+    def of(self, seed: int, timestep: int) -> Floats:
+        """float32 [codebooks, codebook_size]; read-only by convention, the same array while it is held."""
         if seed != self._seed:
             self._seed = seed
-            self._rows.clear()
-        table = self._rows.get(timestep)
+            self._tables.clear()
+        table = self._tables.get(timestep)
         if table is None:
-            if len(self._rows) >= _KEPT:
-                del self._rows[next(iter(self._rows))]
-            table = self._rows[timestep] = gumbel_noise(seed, timestep, self._shape)
-        row: Floats = table[codebook]
+            if len(self._tables) >= _KEPT:
+                del self._tables[next(iter(self._tables))]
+            table = self._tables[timestep] = self._source.draw(seed, timestep, self._shape)
+        return table
+
+    def row(self, seed: int, timestep: int, codebook: int) -> Floats:
+        """float32 [codebook_size] of one codebook."""
+        row: Floats = self.of(seed, timestep)[codebook]
         return row
