@@ -110,7 +110,7 @@ INLINE Ints dot(Ints sum, const Bytes& weights, const int8_t* x) {
 #endif
 
 // Weights stream from memory, which answers late: so much, in bytes, is asked for beforehand.
-constexpr int AHEAD = 2048;
+constexpr size_t AHEAD = 2048;
 
 // What a sum over codes lacks to one over weights, as a multiple of the sum of x.
 template <int KIND>
@@ -128,7 +128,7 @@ struct Quantised {
 };
 
 template <int ROWS, int KIND>
-INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float* y, int stride) {
+INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float* y, int stride, size_t distance) {
     constexpr int HALF_GROUPS = KIND == ATTACCA_BLOCKS4 ? 2 : 1;  // groups of inputs in 4 * 32 bytes
     constexpr int BYTES = TILE * GROUP;
     constexpr int COPIES = copies(ROWS);
@@ -145,8 +145,8 @@ INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float*
         const int8_t* inputs = x.codes + size_t(block) * groups * GROUP;
         for (int group = 0; group < groups; group += 2) {
             const auto a = load_weights(codes), b = load_weights(codes + 64);
-            ahead(codes + AHEAD);
-            ahead(codes + AHEAD + 64);
+            ahead(codes + distance);
+            ahead(codes + distance + 64);
             if (KIND == ATTACCA_BLOCKS4) {
                 const auto a0 = low_halves(a), b0 = low_halves(b), a1 = high_halves(a), b1 = high_halves(b);
                 for (int row = 0; row < ROWS; row++) {
@@ -159,8 +159,8 @@ INLINE void tile_of_codes(const Product& w, int tile, const Quantised& x, float*
                 codes += BYTES;
             } else {
                 const auto c = load_weights(codes + BYTES), d = load_weights(codes + BYTES + 64);
-                ahead(codes + AHEAD + BYTES);
-                ahead(codes + AHEAD + BYTES + 64);
+                ahead(codes + distance + BYTES);
+                ahead(codes + distance + BYTES + 64);
                 for (int row = 0; row < ROWS; row++) {
                     const int8_t* at = inputs + row * x.stride + group * GROUP;
                     sums[row][0][0] = dot<KIND>(sums[row][0][0], a, at);
@@ -212,14 +212,15 @@ INLINE void tile_of_floats(const Product& w, int tile, const float* x, int from,
 
 // A tile for 1 to MOST_ROWS rows.
 template <int ROWS, int KIND>
-void tile_of(const Product& w, int tile, int rows, const Quantised& q, const float* x, int from, float* y, int to) {
+void tile_of(const Product& w, int tile, int rows, const Quantised& q, size_t distance, const float* x, int from,
+             float* y, int to) {
     if constexpr (ROWS > 1) {
-        if (rows < ROWS) return tile_of<ROWS - 1, KIND>(w, tile, rows, q, x, from, y, to);
+        if (rows < ROWS) return tile_of<ROWS - 1, KIND>(w, tile, rows, q, distance, x, from, y, to);
     }
     if constexpr (KIND == ATTACCA_FLOAT)
         tile_of_floats<ROWS>(w, tile, x, from, y, to);
     else
-        tile_of_codes<ROWS, KIND>(w, tile, q, y, to);
+        tile_of_codes<ROWS, KIND>(w, tile, q, y, to, distance);
 }
 
 // Rows [rows, inputs] in 8 bits, into the workspace: one scale for each block of inputs.
@@ -268,13 +269,17 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
 template <int KIND>
 void product_of(const Product& w, const Quantised& q, const float* x, int from, int rows, float* y, int to) {
     // Tiles first: a tile's codes are read from memory once, and again by further rows from the cache beside the core.
+    // Its last rows ask for the next tile meanwhile.
+    const size_t tile_bytes = size_t(w.padded) * TILE / (KIND == ATTACCA_BLOCKS4 ? 2 : 1);
     const int calls = (rows + MOST_ROWS - 1) / MOST_ROWS, most = (rows + calls - 1) / calls;
     for (int tile = 0; tile < w.tiles; tile++)
         for (int row = 0; row < rows; row += most) {
             const int count = rows - row < most ? rows - row : most;
             const Quantised part = {q.codes + size_t(row) * q.stride, q.scales + row * q.blocks,
                                     q.sums + row * q.blocks, q.stride, q.blocks};
-            tile_of<MOST_ROWS, KIND>(w, tile, count, part, x + size_t(row) * from, from, y + size_t(row) * to, to);
+            const size_t distance = calls > 1 && row + most >= rows ? tile_bytes : AHEAD;
+            tile_of<MOST_ROWS, KIND>(w, tile, count, part, distance, x + size_t(row) * from, from, y + size_t(row) * to,
+                                     to);
         }
 }
 
