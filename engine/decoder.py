@@ -241,7 +241,7 @@ class PatternDecoder:
     ) -> None:
         rows, conditions, slot = self._next(schedule, source, sampling, fetched)
         # Rows that idle come last, and are seen by none: as a schedule begins most of them do.
-        used = 1 + int(np.count_nonzero(rows.target >= 0))
+        used = rows.used
         stack, level, timestep = rows.stack[:used], rows.level[:used], rows.timestep[:used]
         self._lane.run(stack, level, timestep, conditions[:used], slot=slot, row_of_level=rows.row_of_level)
         self._take(schedule, rows)

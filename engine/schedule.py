@@ -19,13 +19,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from attacca.engine.pattern import Pattern
+from attacca.engine.step_layout import StackLayouts, StepLayouts, lay_out, lay_out_stack
 
 Ints = npt.NDArray[np.int64]
 DEFAULT_HISTORY_FRAMES = 1024
@@ -33,7 +33,7 @@ DEFAULT_HISTORY_FRAMES = 1024
 
 @dataclass(slots=True)
 class StepRows:
-    """One step's inputs. R = K + 1 rows for the stack family, 1 for the row family.
+    """One step's inputs. R = K + 1 rows for the stack family, 1 for the row family. All but `stack` is read-only.
 
     The cache of n slots is passed to the step with length n - 1 if `rewrite`, else n; row r then stands in slot
     length + r. After the step the cache has n + advance slots, and the last one is the memory row's.
@@ -47,6 +47,7 @@ class StepRows:
     advance: int  # slots kept after the step that were not there before: 0 or 1
     kept_timestep: int  # of the slot that this step's first row fills (again, if `rewrite`)
     rewrite: bool  # the first row fills the last kept slot again, with what it holds
+    used: int  # rows that do not idle; they come first
 
 
 class ContextRows(NamedTuple):
@@ -105,7 +106,11 @@ class Schedule:
         self._newest = origin - 1
         self._frontier = origin
         self._fresh = True
-        self._ring: Ints = np.full((history_frames, pattern.num_codebooks), mask_token, dtype=np.int64)
+        self._length = history_frames
+        # A row for each frame, one that is always mask, and one for tokens of no timestep.
+        self._ring: Ints = np.full((history_frames + 2, pattern.num_codebooks), mask_token, dtype=np.int64)
+        self._layouts: StepLayouts | None = None
+        self._stack_layouts: StackLayouts | None = None
 
     @property
     def pattern(self) -> Pattern:
@@ -134,11 +139,11 @@ class Schedule:
         """
         if self._step:
             raise RuntimeError(f"prefix given after {self._step} steps, must be given before the first")
-        known = _checked_codes(codes, self._pattern, self._mask_token)[-len(self._ring) :]
+        known = _checked_codes(codes, self._pattern, self._mask_token)[-self._length :]
         if len(known):
             self._fresh = False
             self._known_from = self._origin - len(known)
-            self._ring[np.arange(self._known_from, self._origin) % len(self._ring)] = known
+            self._ring[np.arange(self._known_from, self._origin) % self._length] = known
 
     def next_rows(self) -> StepRows:
         """Rows of the step to be computed now; the same until `accept`."""
@@ -147,22 +152,22 @@ class Schedule:
     def accept(self, tokens: npt.ArrayLike) -> None:
         """Sampled tokens [K] of the step; entries whose target is -1 are ignored. Moves on to the next step."""
         sampled = np.asarray(tokens, dtype=np.int64)
-        targets = self._targets()
-        if sampled.shape != targets.shape:
-            raise ValueError(f"tokens have shape {sampled.shape}, must be {targets.shape}")
-        active = targets >= 0
-        chosen = sampled[active]
-        if chosen.size and (int(chosen.min()) < 0 or int(chosen.max()) >= self._mask_token):
-            raise ValueError(f"tokens {chosen.tolist()} must be 0..{self._mask_token - 1}")
-        slots = (targets + self._origin)[active] % len(self._ring)
-        entering = self._pattern.entering(self._step)
+        if sampled.shape != (self._pattern.num_codebooks,):
+            raise ValueError(f"tokens have shape {sampled.shape}, must be {(self._pattern.num_codebooks,)}")
+        layouts = self._laid_out()
+        index = self._step - layouts.first
+        targets = layouts.target[index].tolist()
+        chosen = [token for token, target in zip(sampled.tolist(), targets, strict=True) if target >= 0]
+        if chosen and not 0 <= min(chosen) <= max(chosen) < self._mask_token:
+            raise ValueError(f"tokens {chosen} must be 0..{self._mask_token - 1}")
+        entering = layouts.entering[index]
         if entering >= 0:
-            self._newest = max(self._newest, self._origin + entering)
-            self._ring[(self._origin + entering) % len(self._ring)] = self._mask_token
-        self._ring[slots, np.flatnonzero(active)] = chosen
-        completed = self._pattern.entering(self._step - self._pattern.num_codebooks)
+            self._newest = max(self._newest, entering)
+            self._ring[entering % self._length] = self._mask_token
+        self._ring.put(layouts.cells[index], sampled)
+        completed = layouts.completed[index]
         if completed >= 0:
-            self._last_memory = self._origin + completed
+            self._last_memory = completed
         self._step += 1
         finest = self._pattern.num_codebooks - 1
         while self._pattern.step_of(self._frontier - self._origin, finest) < self._step:
@@ -173,10 +178,10 @@ class Schedule:
 
         Raises ValueError for timesteps at or past the frontier, before the known prefix, or forgotten.
         """
-        oldest = max(self._known_from, self._newest + 1 - len(self._ring))
+        oldest = max(self._known_from, self._newest + 1 - self._length)
         if not oldest <= start <= stop <= self._frontier:
             raise ValueError(f"codes [{start}, {stop}) asked for, must lie in [{oldest}, {self._frontier})")
-        found: Ints = self._ring[np.arange(start, stop) % len(self._ring)]
+        found: Ints = self._ring[np.arange(start, stop) % self._length]
         return found
 
     def snapshot(self) -> ScheduleSnapshot:
@@ -189,13 +194,14 @@ class Schedule:
             self._newest,
             self._frontier,
             self._fresh,
-            self._ring.copy(),
+            self._ring[: self._length].copy(),
         )
 
     def restore(self, snapshot: ScheduleSnapshot) -> None:
         """Back to a snapshot of a schedule with the same pattern and history."""
-        if snapshot.ring.shape != self._ring.shape:
-            raise ValueError(f"snapshot has history {snapshot.ring.shape}, must be {self._ring.shape}")
+        ring = self._ring[: self._length]
+        if snapshot.ring.shape != ring.shape:
+            raise ValueError(f"snapshot has history {snapshot.ring.shape}, must be {ring.shape}")
         self._origin = snapshot.origin
         self._step = snapshot.step
         self._known_from = snapshot.known_from
@@ -203,7 +209,8 @@ class Schedule:
         self._newest = snapshot.newest
         self._frontier = snapshot.frontier
         self._fresh = snapshot.fresh
-        self._ring = snapshot.ring.copy()
+        ring[:] = snapshot.ring
+        self._layouts = None
 
     def clone(self) -> Schedule:
         """An independent schedule in the same state."""
@@ -211,37 +218,34 @@ class Schedule:
         other._ring = self._ring.copy()
         return other
 
-    def _targets(self) -> Ints:
-        """[K] timesteps relative to origin, -1 where none."""
-        return _targets_of(self._pattern, self._step)
-
-    def _absolute(self, targets: Ints) -> Ints:
-        return np.where(targets >= 0, targets + self._origin, -1)
+    def _laid_out(self) -> StepLayouts:
+        """What is known of this step and of others around it."""
+        layouts = self._layouts
+        if layouts is None or not layouts.covers(self._step):
+            layouts = self._layouts = lay_out(self._pattern, self._origin, self._length, self._step)
+            self._stack_layouts = None
+        return layouts
 
     def _stack_rows(self) -> StepRows:
-        num_codebooks = self._pattern.num_codebooks
-        targets = self._targets()
-        completed = self._pattern.entering(self._step - num_codebooks)
-        bos = self._fresh and self._step == 0
-        memory = self._origin + completed if completed >= 0 else self._last_memory
-        active = np.flatnonzero(targets >= 0)[::-1]
-        used = 1 + len(active)
-        stack = np.full((num_codebooks + 1, num_codebooks), self._mask_token, dtype=np.int64)
-        level = np.full(num_codebooks + 1, num_codebooks - 1, dtype=np.int64)
-        timestep = np.full(num_codebooks + 1, memory, dtype=np.int64)
-        timestep[1:used] = self._origin + targets[active]
-        level[0], level[1:used] = num_codebooks, active
-        stack[:used] = self._ring[timestep[:used] % len(self._ring)]
-        entering = self._pattern.entering(self._step)
-        if entering >= 0:  # codebook 0 is last among the active rows; its ring slot still holds an older timestep
-            stack[used - 1] = self._mask_token
-        row_of_level = np.zeros(num_codebooks, dtype=np.int64)
-        row_of_level[active] = np.arange(1, used)
-        new = completed >= 0 or bos
-        return StepRows(stack, level, timestep, row_of_level, self._absolute(targets), int(new), memory, not new)
+        layouts = self._laid_out()
+        if self._stack_layouts is None:
+            self._stack_layouts = lay_out_stack(layouts, self._length, self._last_memory)
+        rows, index = self._stack_layouts, self._step - layouts.first
+        new = layouts.completed[index] >= 0 or (self._fresh and self._step == 0)
+        return StepRows(
+            self._ring.take(rows.places[index], axis=0),
+            rows.level[index],
+            rows.timestep[index],
+            rows.row_of_level[index],
+            layouts.target[index],
+            advance=int(new),
+            kept_timestep=rows.memory[index],
+            rewrite=not new,
+            used=1 + layouts.active[index],
+        )
 
     def _single_row(self) -> StepRows:
-        pattern, num_codebooks = self._pattern, self._pattern.num_codebooks
+        pattern, num_codebooks, layouts = self._pattern, self._pattern.num_codebooks, self._laid_out()
         t, k = divmod(self._step, pattern.steps_per_timestep)
         position = self._origin + t
         level = k if pattern.name == "flat" else num_codebooks
@@ -251,25 +255,16 @@ class Schedule:
             np.array([level], dtype=np.int64),
             np.array([position], dtype=np.int64),
             np.zeros(num_codebooks, dtype=np.int64),
-            self._absolute(self._targets()),
+            layouts.target[self._step - layouts.first],
             advance=1,
             kept_timestep=position,
             rewrite=False,
+            used=1,
         )
 
     def _token(self, t: int, k: int) -> int:
         past = t < self._known_from or (self._end is not None and t >= self._end)
-        return self._mask_token if past else int(self._ring[t % len(self._ring), k])
-
-
-@lru_cache(maxsize=1024)
-def _targets_of(pattern: Pattern, step: int) -> Ints:
-    """Schedule._targets; asked for several times a step, by takes at about the same step. Read-only."""
-    targets = np.array(
-        [pattern.entering(step - pattern.delay_of(k)) for k in range(pattern.num_codebooks)], np.int64
-    )
-    targets.setflags(write=False)
-    return targets
+        return self._mask_token if past else int(self._ring[t % self._length, k])
 
 
 def context_rows(
