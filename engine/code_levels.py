@@ -107,6 +107,7 @@ class LevelHold:
         self._stop = 0  # frames below it are known, and
         self._waiting: list[tuple[int, Codes, bool]] = []  # of these, first and codes and heard, not yet measured
         self._tilts: dict[int, Floats | None] = {}
+        self.forgotten = 0  # times that frames were: tilts made before may be others now
 
     def put(self, first: int, codes: Codes, *, heard: bool) -> None:
         """Frames [first, first + n) are known: heard, or else planned."""
@@ -119,6 +120,7 @@ class LevelHold:
 
     def forget(self, first: int) -> None:
         """Frames from `first` on are unknown again."""
+        self.forgotten += 1
         self._stop = min(self._stop, first)
         for timestep in [t for t in self._tilts if t > first]:
             del self._tilts[timestep]
@@ -144,7 +146,7 @@ class LevelHold:
         return None if tilt is None else tilt[codebook]
 
     def tilts(self, timestep: int) -> Floats | None:
-        """The same for all codebooks, [K, V]: the same array until frames that it hangs on are forgotten."""
+        """The same for all codebooks, [K, V]."""
         if timestep not in self._tilts:
             self._make_tilts(timestep)
         return self._tilts[timestep]

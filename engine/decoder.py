@@ -7,6 +7,7 @@ object. Noise comes from (seed, timestep, codebook), so a plan made again is the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -283,7 +284,7 @@ class PatternDecoder:
     def _take(self, schedule: Schedule, rows: StepRows) -> None:
         """What comes after it: tokens become frames."""
         lane = self._lane
-        if not np.isfinite(lane.logits.sum()):  # tokens drawn from these would poison the cache
+        if not math.isfinite(lane.logits.sum()):  # tokens drawn from these would poison the cache
             raise FloatingPointError(f"the decoder's logits are not finite at frame {self._known}")
         if self.choose is None:
             schedule.accept(lane.tokens)
@@ -310,12 +311,15 @@ class PatternDecoder:
         noise: Floats,
     ) -> None:
         """Noise [K, V] that a step's rows draw by, written in place, and conditions of the timestep it begins."""
-        draws, hold, drawn = self._draws, self._hold, sampling.temperature > 0.0
-        for codebook, timestep in enumerate(rows.target.tolist()):
-            if timestep >= 0:
-                if drawn:
-                    noise[codebook] = draws.of(timestep, timestep + self.origin, sampling, hold)[codebook]
-                self._want_condition(timestep, source, fetched)
+        targets = rows.target.tolist()
+        if sampling.temperature > 0.0:
+            draws = self._draws
+            draws.use(sampling, self._hold, self.origin)
+            for codebook, timestep in enumerate(targets):
+                if timestep >= 0:
+                    noise[codebook] = draws.of(timestep)[codebook]
+        if targets[0] >= 0:  # a timestep begins with its codebook 0
+            self._want_condition(targets[0], source, fetched)
 
     def _want_condition(
         self, timestep: int, source: ConditionSource, fetched: dict[int, npt.NDArray[np.float32]]

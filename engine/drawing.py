@@ -6,8 +6,6 @@ A timestep's codebooks are drawn in different steps, but with one table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .code_levels import LevelHold
@@ -17,36 +15,36 @@ from .noise import Floats, NoiseTable
 _KEPT = 64  # timesteps in work
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaned:
-    """A timestep's noise [K, V] less its tilt, and what it was made of: it holds as long as these are the same."""
-
-    values: Floats
-    noise: Floats
-    tilt: Floats
-    temperature: float
-
-    def made_of(self, noise: Floats, tilt: Floats, temperature: float) -> bool:
-        return self.noise is noise and self.tilt is tilt and self.temperature == temperature
-
-
 class DrawTable:
     """The noise that a graph draws by, by timestep. Not thread-safe; owned by one decoder."""
 
     def __init__(self, num_codebooks: int, codebook_size: int) -> None:
         self._noise = NoiseTable(num_codebooks, codebook_size)
-        self._leaned: dict[int, _Leaned] = {}
+        self._tables: dict[int, Floats] = {}
+        self._made_for: tuple[object, ...] = ()
+        self._hold: LevelHold | None = None
+        self._seed, self._origin, self._temperature = 0, 0, np.float32(1.0)
 
-    def of(self, timestep: int, frame: int, sampling: Sampling, hold: LevelHold | None) -> Floats:
-        """float32 [K, V] of a timestep that is a take's `frame`, above temperature 0; read-only by convention."""
-        noise = self._noise.of(sampling.seed, frame)
-        tilt = None if hold is None else hold.tilts(timestep)
-        if tilt is None:
-            return noise
-        found = self._leaned.get(timestep)
-        if found is None or not found.made_of(noise, tilt, sampling.temperature):
-            if len(self._leaned) >= _KEPT:
-                del self._leaned[next(iter(self._leaned))]
-            leaned = noise - tilt / np.float32(sampling.temperature)
-            found = self._leaned[timestep] = _Leaned(leaned, noise, tilt, sampling.temperature)
-        return found.values
+    def use(self, sampling: Sampling, hold: LevelHold | None, origin: int) -> None:
+        """From here on draw as these say, above temperature 0; timestep 0 is a take's frame `origin`."""
+        forgotten = 0 if hold is None else hold.forgotten
+        made_for = (sampling.seed, sampling.temperature, origin, forgotten)
+        if made_for != self._made_for or hold is not self._hold:
+            self._tables.clear()
+            self._made_for, self._hold = made_for, hold
+            self._seed, self._origin = sampling.seed, origin
+            self._temperature = np.float32(sampling.temperature)
+
+    def of(self, timestep: int) -> Floats:
+        """float32 [K, V]; read-only by convention."""
+        found = self._tables.get(timestep)
+        if found is None:
+            if len(self._tables) >= _KEPT:
+                del self._tables[next(iter(self._tables))]
+            found = self._tables[timestep] = self._make(timestep)
+        return found
+
+    def _make(self, timestep: int) -> Floats:
+        noise = self._noise.of(self._seed, timestep + self._origin)
+        tilt = None if self._hold is None else self._hold.tilts(timestep)
+        return noise if tilt is None else noise - tilt / self._temperature

@@ -37,7 +37,8 @@ class Emphasis:
 
     def concerns(self, row: Conditions) -> bool:
         """Whether a frame's row [C] commands anybody out; else `told` changes nothing, whatever was before."""
-        return bool(_out(row[None, self.players]).any())
+        flag = row[self.players.stop - 1]
+        return bool(flag > 0.0 and _out(row[None, self.players]).any())
 
     def told(self, row: Conditions, before: Conditions) -> Conditions:
         """A frame's row [C] as the decoder is told it; `before` [n, C]: as those of the window before it were.

@@ -6,6 +6,8 @@ a row prefilled again after a rollback is the row that was there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +28,7 @@ class FrameStore:
 
     def put_codes(self, first: int, codes: Codes) -> None:
         """Store codes [n, K] of [first, first + n)."""
-        self._codes[np.arange(first, first + len(codes)) % self.length] = codes
+        _put(self._codes, first, codes)
 
     def codes(self, start: int, stop: int) -> Codes:
         """A copy of the codes of [start, stop), uint16 [n, K]."""
@@ -35,9 +37,8 @@ class FrameStore:
 
     def put_conditions(self, first: int, conditions: Conditions) -> None:
         """Store vectors [n, width] of [first, first + n)."""
-        places = np.arange(first, first + len(conditions))
-        self._conditions[places % self.length] = conditions
-        self._conditioned[places % self.length] = places
+        _put(self._conditions, first, conditions)
+        _put(self._conditioned, first, np.arange(first, first + len(conditions)))
 
     def has_conditions(self, timestep: int) -> bool:
         """Whether this timestep has its vector."""
@@ -46,8 +47,10 @@ class FrameStore:
     def conditions(self, timesteps: npt.NDArray[np.int64]) -> Conditions:
         """Vectors float32 [n, width]; zeros for the timestep before the first, which never was."""
         places = timesteps % self.length
-        found: Conditions = self._conditions[places]
-        found[self._conditioned[places] != timesteps] = 0.0
+        found: Conditions = self._conditions.take(places, axis=0)
+        without = self._conditioned.take(places) != timesteps
+        if without.any():
+            found[without] = 0.0
         return found
 
     def conditions_before(self, timestep: int, count: int) -> Conditions:
@@ -68,3 +71,11 @@ class FrameStore:
         other._conditions[:] = self._conditions
         other._conditioned[:] = self._conditioned
         return other
+
+
+def _put(ring: npt.NDArray[Any], first: int, rows: npt.NDArray[Any]) -> None:
+    """Write rows [n], no more than the ring has, from place `first` on."""
+    begin = first % len(ring)
+    head = rows[: len(ring) - begin]
+    ring[begin : begin + len(head)] = head
+    ring[: len(rows) - len(head)] = rows[len(head) :]

@@ -15,6 +15,7 @@ _BITS = 52  # of a draw that are kept: with the half added, still exact in float
 _ONE = np.uint64(0x3FF0000000000000)  # 1.0 as float64: with these bits below it, 1.0 to 2.0
 _HALF_BELOW_ONE = 1.0 - 2.0 ** -(_BITS + 1)
 _KEPT = 64
+_DRAWN_AT_ONCE = 4  # timesteps: the first is asked for, the others soon
 
 
 class GumbelNoise:
@@ -51,7 +52,10 @@ def gumbel_noise(seed: int, timestep: int, shape: tuple[int, int]) -> Floats:
 
 
 class NoiseTable:
-    """Noise by timestep for one seed; holds the few timesteps in work so that each is drawn once."""
+    """Noise by timestep for one seed; holds the few timesteps in work so that each is drawn once.
+
+    A few are drawn at once: after a step the processor's caches hold the model's weights, and none of this.
+    """
 
     def __init__(self, num_codebooks: int, codebook_size: int) -> None:
         self._shape = (num_codebooks, codebook_size)
@@ -60,18 +64,24 @@ class NoiseTable:
         self._tables: dict[int, Floats] = {}
 
     def of(self, seed: int, timestep: int) -> Floats:
-        """float32 [codebooks, codebook_size]; read-only by convention, the same array while it is held."""
+        """float32 [codebooks, codebook_size]; read-only by convention."""
         if seed != self._seed:
             self._seed = seed
             self._tables.clear()
         table = self._tables.get(timestep)
         if table is None:
-            if len(self._tables) >= _KEPT:
-                del self._tables[next(iter(self._tables))]
-            table = self._tables[timestep] = self._source.draw(seed, timestep, self._shape)
+            self._draw(timestep)
+            table = self._tables[timestep]
         return table
 
     def row(self, seed: int, timestep: int, codebook: int) -> Floats:
         """float32 [codebook_size] of one codebook."""
         row: Floats = self.of(seed, timestep)[codebook]
         return row
+
+    def _draw(self, first: int) -> None:
+        for timestep in range(first, first + _DRAWN_AT_ONCE):
+            if timestep not in self._tables:
+                if len(self._tables) >= _KEPT:
+                    del self._tables[next(iter(self._tables))]
+                self._tables[timestep] = self._source.draw(self._seed, timestep, self._shape)

@@ -18,6 +18,7 @@ import onnxruntime
 
 from .cache import CacheConfig, SlotCache
 from .manifest import Manifest, ManifestError
+from .rotary import RotaryTable
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -284,7 +285,7 @@ class StepLane:
     def _row_buffers(self, shape: StepShape) -> dict[str, npt.NDArray[Any]]:
         """Inputs with an entry per row, as many as a call has at most."""
         rows, half = shape.max_rows, shape.head_dim // 2
-        self._frequencies = shape.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
+        self._rotary = RotaryTable(shape.rotary_base ** (-np.arange(half, dtype=np.float64) / half))
         return {
             "stack": np.zeros((rows, shape.num_codebooks), np.int64),
             "level": np.zeros(rows, np.int64),
@@ -294,12 +295,11 @@ class StepLane:
         }
 
     def _fill(self, count: int, stack: Ints, level: Ints, timestep: Ints, cond: Floats) -> None:
-        rows, angles = self._rows, timestep[:, None] * self._frequencies
+        rows = self._rows
         rows["stack"][:count] = stack
         rows["level"][:count] = level
         rows["cond"][:count] = cond
-        np.cos(angles, out=rows["cos"][:count], casting="same_kind")
-        np.sin(angles, out=rows["sin"][:count], casting="same_kind")
+        self._rotary.look_up(timestep, rows["cos"][:count], rows["sin"][:count])
 
     def _other_inputs(self) -> dict[str, npt.NDArray[Any]]:
         """Inputs whose shape does not depend on the number of rows."""
