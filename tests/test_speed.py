@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from decoder_fixtures import SAMPLING, Source, listening, random_codes, tiny_runtime
+from decoder_fixtures import SAMPLING, TINY, Source, listening, random_codes, tiny_runtime
 from phase_reference import PhaseReference
 from stream_fakes import Host, request
 
+from attacca.engine import native
+from attacca.engine.bundle import manifest_pattern
+from attacca.engine.code_levels import CodeLevels
 from attacca.engine.decoder import PatternDecoder
+from attacca.engine.native_lane import NativeKernels, NativeStep
+from attacca.engine.native_weights import native_model
 from attacca.engine.phase import StreamingPhase, noise_spectra
 from attacca.engine.runtime import StepLane, StepRuntime
 from attacca.engine.schedule import Schedule
@@ -23,7 +29,11 @@ from attacca.engine.stream import Costs, StreamConfig
 FRAME_S = 0.02
 STEPS = 24  # of a steady loop, and of no more than a block of the cache, so that nothing is moved within
 BLOCKS_A_STEP = 2  # Python objects that a step may leave behind: conditions asked for ahead, timesteps kept
+BYTES_A_STEP = 256  # with what numpy holds: no more than one timestep's noise is
 CACHE_SHARE = 0.5  # of the cache's size, all that a step may hold at its height
+# Of the tiny bundle's codes: the upper half is louder.
+LEVELS = CodeLevels(np.tile((12.0 * (np.arange(16) >= 8))[:, None], (4, 1, 1)), [-60.0])
+needs_kernels = pytest.mark.skipif(native.built() is None, reason="the kernels were not built: no C++ compiler")
 
 
 def cpu_s(call: Callable[[], object], times: int = 5) -> float:
@@ -41,15 +51,34 @@ def runtime() -> StepRuntime:
     return tiny_runtime()
 
 
-@pytest.fixture
-def steady(runtime: StepRuntime) -> PatternDecoder:
-    """A decoder in the middle of a take: its window full, its rows bound, its block of the cache just begun."""
-    decoder = listening(runtime, 2 * runtime.shape.window)
-    decoder.plan(decoder.frontier + 40, Source(), SAMPLING)
-    cache = decoder._cache
+class Forgetful(Source):
+    """Remembers nothing: what is kept is the decoder's."""
+
+    def rows(self, first_frame: int, count: int) -> np.ndarray:
+        found = super().rows(first_frame, count)
+        self.asked.clear()
+        return found
+
+
+@pytest.fixture(params=["onnxruntime", pytest.param("native", marks=needs_kernels)])
+def steady(runtime: StepRuntime, request: pytest.FixtureRequest) -> Iterator[PatternDecoder]:
+    """A decoder in the middle of a take: all that fills is full, its rows bound, its block of the cache just begun.
+
+    What fills: the window, the attic behind it, and tables of the noise and of the level's hold.
+    """
+    if request.param == "native":
+        graph = (TINY / "decoder.onnx").read_bytes()
+        runtime = runtime.on_kernels(NativeKernels(model=native_model(graph, runtime.manifest)))
+    decoder = PatternDecoder(runtime, manifest_pattern(runtime.manifest), levels=LEVELS)
+    cache, source = decoder._cache, Forgetful()
+    heard = cache.config.capacity + (1 + cache.config.attic_blocks) * cache.config.block
+    tracemalloc.start()
+    decoder.listen(random_codes(heard), source.rows(0, heard))
+    decoder.plan(decoder.frontier + 100, source, SAMPLING)
     while cache.room(cache.count) < cache.config.block - 2:
-        decoder.plan(decoder.frontier + 100, Source(), SAMPLING, max_steps=1)
-    return decoder
+        decoder.plan(decoder.frontier + 100, source, SAMPLING, max_steps=1)
+    yield decoder
+    tracemalloc.stop()
 
 
 def test_phases_of_a_call_take_a_part_of_the_reference_s_time() -> None:
@@ -63,17 +92,26 @@ def test_phases_of_a_call_take_a_part_of_the_reference_s_time() -> None:
 
 def test_a_steady_step_leaves_nothing_behind(steady: PatternDecoder) -> None:
     """No object is kept that the next step does not let go of, and no array is as large as the cache."""
-    source = Source()
+    source = Forgetful()
     until = steady.frontier + 1000
     steady.plan(until, source, SAMPLING, max_steps=STEPS // 2)
-    tracemalloc.start()
-    before = sys.getallocatedblocks()
+    tracemalloc.reset_peak()
+    blocks, (held, _) = sys.getallocatedblocks(), tracemalloc.get_traced_memory()
     steady.plan(until, source, SAMPLING, max_steps=STEPS)
-    kept = sys.getallocatedblocks() - before
-    height = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    kept = sys.getallocatedblocks() - blocks
+    now, height = tracemalloc.get_traced_memory()
     assert kept <= STEPS * BLOCKS_A_STEP
-    assert height < CACHE_SHARE * steady._cache.live.nbytes
+    assert now - held <= STEPS * BYTES_A_STEP
+    assert height - held < CACHE_SHARE * steady._cache.live.nbytes
+
+
+def parts(lane: StepLane) -> list[object]:
+    """What computes a lane's steps, and where; that our kernels' cache is the lane's is seen to."""
+    step = lane._executor
+    if not isinstance(step, NativeStep):
+        return [step]
+    assert step.call.cache == lane.cache.live.ctypes.data
+    return [step, ctypes.addressof(step.call), step._workspace]
 
 
 def test_a_steady_step_copies_no_cache_and_binds_nothing_anew(
@@ -89,8 +127,10 @@ def test_a_steady_step_copies_no_cache_and_binds_nothing_anew(
         return bind(self, count)
 
     monkeypatch.setattr(StepLane, "_bind", counted)
+    before = parts(lane)
     steady.plan(steady.frontier + 1000, Source(), SAMPLING, max_steps=STEPS)
     assert not bound
+    assert parts(lane) == before
     assert steady._cache.live.ctypes.data == where
     for (_, value), tensor in zip(lane.cache_values, steady._cache.live, strict=True):
         assert value.data_ptr() == tensor.ctypes.data  # the graph's cache is the cache, as input and as output
