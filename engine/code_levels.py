@@ -21,6 +21,7 @@ from .generator import Codes
 
 Floats = npt.NDArray[np.float32]
 Double = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 FRAMES_BEFORE = 32  # from the newest frame that is looked at to the one drawn: known in any order of steps
 LOOKED_AT_FRAMES = 50
@@ -37,6 +38,7 @@ _MAX_COMPONENTS = 256
 _KEPT_TILTS = 64  # timesteps in work
 _MADE_AT_ONCE = 4  # of them
 _MEASURED_AT_ONCE = 8  # frames, or a few more
+_LOOKED_AT, _SLOPE_AT = np.arange(-LOOKED_AT_FRAMES, 0), np.arange(-_SLOPE_FRAMES, 0)  # frames before a stop
 
 
 class CodeLevels:
@@ -127,18 +129,7 @@ class LevelHold:
 
     def excess_db(self, timestep: int) -> float:
         """How far the frames that a timestep looks back at are beyond what is allowed; below 0: too quiet."""
-        stop = timestep - FRAMES_BEFORE
-        if stop < LOOKED_AT_FRAMES:
-            return 0.0
-        if self._waiting:
-            self._measure()
-        last = (stop - 1) % self._length
-        if self._heard_frames[last] < _LEAST_HEARD:
-            return 0.0
-        heard_db = float(self._heard_db[last])
-        levels = np.maximum(self._last(self._level_db, stop, LOOKED_AT_FRAMES), heard_db - _BELOW_DB)
-        off = float(np.add.reduce(levels)) / LOOKED_AT_FRAMES - heard_db
-        return max(0.0, off - _LOUDER_DB) + min(0.0, off + _QUIETER_DB)
+        return float(self._excess_db(np.array([timestep]))[0])
 
     def tilt(self, timestep: int, codebook: int) -> Floats | None:
         """Logits [V] to be taken from a codebook's for a timestep; None while the level is as it should be."""
@@ -172,11 +163,21 @@ class LevelHold:
             self._level_db[place], self._share[place] = level, share
             self._heard_db[place], self._heard_frames[place] = mean, count
 
-    def _last(self, ring: Double, stop: int, count: int) -> Double:
-        """Entries of `count` frames up to `stop`, as they lie in a ring, or put together."""
-        begin = (stop - count) % self._length
-        end = begin + count
-        return ring[begin:end] if end <= self._length else np.concatenate([ring[begin:], ring[: end - len(ring)]])
+    def _excess_db(self, timesteps: Ints) -> Double:
+        """`excess_db` of several timesteps [n]."""
+        if self._waiting:
+            self._measure()
+        stops = timesteps - FRAMES_BEFORE
+        last = (stops - 1) % self._length
+        heard_db = self._heard_db[last]
+        levels = np.maximum(self._level_db[self._before(stops, _LOOKED_AT)], heard_db[:, None] - _BELOW_DB)
+        off = levels.mean(axis=1) - heard_db
+        excess = np.maximum(off - _LOUDER_DB, 0.0) + np.minimum(off + _QUIETER_DB, 0.0)
+        return np.where((stops >= LOOKED_AT_FRAMES) & (self._heard_frames[last] >= _LEAST_HEARD), excess, 0.0)
+
+    def _before(self, stops: Ints, frames: Ints) -> Ints:
+        """Places [n, frames] of those before each stop."""
+        return np.asarray((stops[:, None] + frames) % self._length)
 
     def _make_tilts(self, timestep: int) -> None:
         """Of this timestep and of a few after it, as far as the frames that they hang on are known."""
@@ -184,11 +185,13 @@ class LevelHold:
         wanted = [timestep, *(t for t in range(timestep + 1, ahead) if t not in self._tilts)]
         while self._tilts and len(self._tilts) + len(wanted) > _KEPT_TILTS:
             del self._tilts[next(iter(self._tilts))]
-        excess_db = {t: self.excess_db(t) for t in wanted}
-        nudges = {t: min(_MOST_NUDGE, max(-_MOST_NUDGE, _NUDGE_PER_DB * db)) for t, db in excess_db.items()}
         self._tilts.update(dict.fromkeys(wanted))
-        nudged = [t for t in wanted if nudges[t] != 0.0]
-        if nudged:
-            shares = [self._last(self._share, t - FRAMES_BEFORE, _SLOPE_FRAMES).mean(axis=0) for t in nudged]
-            for t, slope in zip(nudged, self.levels.slopes(np.stack(shares)), strict=True):
-                self._tilts[t] = np.float32(nudges[t]) * slope
+        timesteps = np.array(wanted)
+        nudges = np.clip(_NUDGE_PER_DB * self._excess_db(timesteps), -_MOST_NUDGE, _MOST_NUDGE)
+        off = nudges != 0.0
+        if off.any():
+            nudged, stops = timesteps[off], timesteps[off] - FRAMES_BEFORE
+            slopes = self.levels.slopes(self._share[self._before(stops, _SLOPE_AT)].mean(axis=1))
+            self._tilts.update(
+                zip(nudged.tolist(), nudges[off, None, None].astype(np.float32) * slopes, strict=True)
+            )
