@@ -36,7 +36,7 @@ _MOST_NUDGE = 0.4
 _DB = 10.0 / np.log(10.0)
 _MAX_COMPONENTS = 256
 _KEPT_TILTS = 64  # timesteps in work
-_MADE_AT_ONCE = 4  # of them
+_MADE_AT_ONCE = 8  # of them
 _MEASURED_AT_ONCE = 8  # frames, or a few more
 _LOOKED_AT, _SLOPE_AT = np.arange(-LOOKED_AT_FRAMES, 0), np.arange(-_SLOPE_FRAMES, 0)  # frames before a stop
 

@@ -15,7 +15,7 @@ _BITS = 52  # of a draw that are kept: with the half added, still exact in float
 _ONE = np.uint64(0x3FF0000000000000)  # 1.0 as float64: with these bits below it, 1.0 to 2.0
 _HALF_BELOW_ONE = 1.0 - 2.0 ** -(_BITS + 1)
 _KEPT = 64
-_DRAWN_AT_ONCE = 4  # timesteps: the first is asked for, the others soon
+_DRAWN_AT_ONCE = 8  # timesteps: the first is asked for, the others soon
 
 
 class GumbelNoise:

@@ -181,6 +181,9 @@ class Schedule:
         oldest = max(self._known_from, self._newest + 1 - self._length)
         if not oldest <= start <= stop <= self._frontier:
             raise ValueError(f"codes [{start}, {stop}) asked for, must lie in [{oldest}, {self._frontier})")
+        begin, count = start % self._length, stop - start
+        if begin + count <= self._length:
+            return self._ring[begin : begin + count].copy()
         found: Ints = self._ring[np.arange(start, stop) % self._length]
         return found
 
