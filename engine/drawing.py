@@ -47,4 +47,7 @@ class DrawTable:
     def _make(self, timestep: int) -> Floats:
         noise = self._noise.of(self._seed, timestep + self._origin)
         tilt = None if self._hold is None else self._hold.tilts(timestep)
-        return noise if tilt is None else noise - tilt / self._temperature
+        if tilt is None:
+            return noise
+        lean: Floats = tilt / self._temperature
+        return np.subtract(noise, lean, out=lean)

@@ -49,7 +49,7 @@ class FrameStore:
         places = timesteps % self.length
         found: Conditions = self._conditions.take(places, axis=0)
         without = self._conditioned.take(places) != timesteps
-        if without.any():
+        if np.count_nonzero(without):
             found[without] = 0.0
         return found
 
@@ -76,6 +76,8 @@ class FrameStore:
 def _put(ring: npt.NDArray[Any], first: int, rows: npt.NDArray[Any]) -> None:
     """Write rows [n], no more than the ring has, from place `first` on."""
     begin = first % len(ring)
-    head = rows[: len(ring) - begin]
-    ring[begin : begin + len(head)] = head
-    ring[: len(rows) - len(head)] = rows[len(head) :]
+    before_end = len(ring) - begin
+    if len(rows) <= before_end:
+        ring[begin : begin + len(rows)] = rows
+    else:
+        ring[begin:], ring[: len(rows) - before_end] = rows[:before_end], rows[before_end:]

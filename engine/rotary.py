@@ -26,7 +26,8 @@ class RotaryTable:
         self, positions: npt.NDArray[np.int64], cos: npt.NDArray[np.float32], sin: npt.NDArray[np.float32]
     ) -> None:
         """Write those of positions [n] into `cos` and `sin` [n, H]."""
-        least, most = int(positions.min()), int(positions.max())
+        given = positions.tolist()
+        least, most = min(given), max(given)
         if least < self._first or most >= self._first + len(self._cos):
             if most - least >= _POSITIONS:  # of no take, but of nothing that is wrong
                 cos[:], sin[:] = self._of(positions)

@@ -156,8 +156,8 @@ class Schedule:
             raise ValueError(f"tokens have shape {sampled.shape}, must be {(self._pattern.num_codebooks,)}")
         layouts = self._laid_out()
         index = self._step - layouts.first
-        targets = layouts.target[index].tolist()
-        chosen = [token for token, target in zip(sampled.tolist(), targets, strict=True) if target >= 0]
+        pairs = zip(sampled.tolist(), layouts.targets[index], strict=True)
+        chosen = [token for token, target in pairs if target >= 0]
         if chosen and not 0 <= min(chosen) <= max(chosen) < self._mask_token:
             raise ValueError(f"tokens {chosen} must be 0..{self._mask_token - 1}")
         entering = layouts.entering[index]

@@ -24,6 +24,7 @@ class StepLayouts:
 
     first: int
     target: Ints  # [n, K] absolute timestep that codebook k is sampled for, -1 if none
+    targets: list[list[int]]  # the same
     cells: Ints  # [n, K] of the flat ring: where that token goes, the spare row's where there is none
     entering: list[int]  # absolute timestep that begins, -1 if none
     completed: list[int]  # absolute timestep whose last token came K steps before, -1 if none
@@ -54,6 +55,7 @@ def lay_out(pattern: Pattern, origin: int, length: int, first: int) -> StepLayou
     return StepLayouts(
         first=first,
         target=_fixed(target),
+        targets=target.tolist(),
         cells=_fixed(rows * pattern.num_codebooks + books),
         entering=target[:, 0].tolist(),
         completed=_absolute(entering(pattern, steps - pattern.num_codebooks), origin).tolist(),
