@@ -149,8 +149,9 @@ class SlotCache:
             for _ in range(block):
                 self._timesteps.popleft()
         self._attic.append(self.live[:, :, :block].copy())
-        for tensor in self.live:
-            tensor[:, : used - block] = tensor[:, block:used]
+        _, _, slots, size = self.live.shape
+        for row in self.live.reshape(-1, slots * size):  # one head's: moved in place, without a copy between
+            row[: (used - block) * size] = row[block * size : used * size]
         self._base += block
 
     def _uncompact(self) -> None:
