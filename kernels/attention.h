@@ -260,7 +260,7 @@ INLINE void remember(int8_t* cache, const float* row, int heads, int width, int 
         int8_t* to = cache + (size_t(head) * capacity + slot) * width;
         for (int i = 0; i < width; i++) {
             const float code = row[head * width + i] * inverse[head * width + i];
-            const float held = code < -128.0f ? -128.0f : code > 127.0f ? 127.0f : code;
+            const float held = code > -128.0f ? code < 127.0f ? code : 127.0f : -128.0f;
             to[i] = int8_t(__builtin_rintf(held));
         }
     }

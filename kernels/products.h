@@ -236,11 +236,17 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
             const float* values = x + size_t(row) * from + part * block;
             const int count = w.inputs - part * block < block ? w.inputs - part * block : block;
             const int whole = count / 16 * 16;
-            Floats most = splat(0.0f);
-            for (int i = 0; i < whole; i += 16) most = max(most, abs(load(values + i)));
-            float top = largest(most);
-            for (int i = whole; i < count; i++)
+            Floats most = splat(0.0f), lost = splat(0.0f);  // what is not finite has no code: it is told by the scale
+            for (int i = 0; i < whole; i += 16) {
+                const Floats value = load(values + i);
+                most = max(most, abs(value));
+                lost = fma(value, splat(0.0f), lost);
+            }
+            float top = largest(most), none = sum(lost);
+            for (int i = whole; i < count; i++) {
                 top = __builtin_fabsf(values[i]) > top ? __builtin_fabsf(values[i]) : top;
+                none += values[i] * 0.0f;
+            }
             const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
             Ints total;
             EACH_PART total.part[i] = ints_zero();
@@ -255,11 +261,12 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
             int32_t sum = 0;
             for (int i = 0; i < 16; i++) sum += added[i];
             for (int i = whole; i < count; i++) {
-                each[i] = int8_t(__builtin_rintf(values[i] * inverse));
+                const float code = __builtin_rintf(values[i] * inverse);
+                each[i] = int8_t(code > -127.0f ? code < 127.0f ? code : 127.0f : -127.0f);
                 sum += each[i];
             }
             for (int i = count < 0 ? 0 : count; i < block; i++) each[i] = 0;
-            scales[row * w.blocks + part] = top * (1.0f / 127.0f);
+            scales[row * w.blocks + part] = top * (1.0f / 127.0f) + none;  // `none` is 0 or not a number
             sums[row * w.blocks + part] = sum;
         }
     }

@@ -82,8 +82,8 @@ attacca_sizes sizes_of(const Kind& kind) {
     return s;
 }
 
-// One model for a set, of the same random weights each time.
-Built build(const Kind& kind, const char* set) {
+// One model for a set, of the same random weights each time; `broken`: one in the last feed-forward is no number.
+Built build(const Kind& kind, const char* set, bool broken = false) {
     random_bits.seed(7);
     const attacca_sizes s = sizes_of(kind);
     char why[200] = "";
@@ -101,13 +101,16 @@ Built build(const Kind& kind, const char* set) {
         const float scale = 1.0f / std::sqrt(float(inputs));
         const size_t count = size_t(inputs) * outputs;
         Weights w;
+        const bool breaks = broken && role == ATTACCA_IN && layer == LAYERS - 1;
         if (kind.weights == ATTACCA_FLOAT) {
             w.scales = normals(count, scale);
+            if (breaks) w.scales[0] = NAN;
             return put(role, layer, kind.weights, inputs, outputs, w.scales.data(), nullptr);
         }
         if (kind.weights == ATTACCA_HALF) {
             std::vector<uint16_t> halves(count);
             for (uint16_t& each : halves) each = half_of(scale * normal());
+            if (breaks) halves[0] = 0x7e00;
             return put(role, layer, kind.weights, inputs, outputs, halves.data(), nullptr);
         }
         const int blocks = kind.block ? (inputs + kind.block - 1) / kind.block : 1;
@@ -119,6 +122,7 @@ Built build(const Kind& kind, const char* set) {
         w.scales.resize(size_t(outputs) * blocks);
         const float most = kind.weights == ATTACCA_BLOCKS4 ? 8.0f : kind.weights == ATTACCA_ROWS7 ? 64.0f : 128.0f;
         for (float& each : w.scales) each = scale / most * (0.5f + std::fabs(normal()));
+        if (breaks) w.scales[0] = NAN;
         put(role, layer, kind.weights, inputs, outputs, w.codes.data(), w.scales.data());
     };
     const std::vector<float> table = normals(size_t(BOOKS) * (SIZE + 1) * s.dim),
@@ -259,7 +263,10 @@ void check(const Kind& kind, const char* set) {
     whole.stack[size_t(heard) * BOOKS] = SIZE + 1;
     wrong = whole.call(s, heard, ROWS, true);
     must(attacca_step(fast.model, fast.room, &wrong, 1) == -1, "a token that does not exist was taken");
-    for (const Built& each : {fast, plain}) {
+    const Built broken = build(kind, set, true);
+    run(broken, {pieces.call(s, heard, ROWS, true)}, "a step of a model with a weight that is no number");
+    must(!std::isfinite(pieces.logits[0]), name + ": what is no number was made one");
+    for (const Built& each : {fast, plain, broken}) {
         attacca_workspace_free(each.room);
         attacca_model_free(each.model);
     }
