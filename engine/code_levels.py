@@ -107,7 +107,7 @@ class LevelHold:
         self._heard_db = np.zeros(self._length)  # mean level of what was heard, as of each frame
         self._heard_frames = np.zeros(self._length, np.int64)
         self._stop = 0  # frames below it are known, and
-        self._waiting: list[tuple[int, Codes, bool]] = []  # of these, first and codes and heard, not yet measured
+        self._waiting: list[tuple[Codes, bool]] = []  # codes of the last of these, not measured yet, and if heard
         self._tilts: dict[int, Floats | None] = {}
         self.forgotten = 0  # times that frames were: tilts made before may be others now
 
@@ -115,13 +115,16 @@ class LevelHold:
         """Frames [first, first + n) are known: heard, or else planned."""
         if not len(codes):
             return
-        self._waiting.append((first, codes.copy(), heard))
+        if first != self._stop:
+            self._measure()
+        self._waiting.append((codes.copy(), heard))
         self._stop = first + len(codes)
         if len(self._waiting) >= _MEASURED_AT_ONCE:
             self._measure()
 
     def forget(self, first: int) -> None:
         """Frames from `first` on are unknown again."""
+        self._measure()
         self.forgotten += 1
         self._stop = min(self._stop, first)
         for timestep in [t for t in self._tilts if t > first]:
@@ -150,23 +153,29 @@ class LevelHold:
         return other
 
     def _measure(self) -> None:
-        """Enter the frames that wait, in the order in which they came."""
-        levels, shares = self.levels.measure(np.concatenate([codes for _, codes, _ in self._waiting]))
-        frames = [(first + i, heard) for first, codes, heard in self._waiting for i in range(len(codes))]
+        """Enter the frames that wait."""
+        if not self._waiting:
+            return
+        codes = np.concatenate([part for part, _ in self._waiting])
+        heard = [heard for part, heard in self._waiting for _ in range(len(part))]
         self._waiting.clear()
-        for (frame, heard), level, share in zip(frames, levels.tolist(), shares, strict=True):
-            place, before = frame % self._length, (frame - 1) % self._length
-            mean, count = (float(self._heard_db[before]), int(self._heard_frames[before])) if frame else (0.0, 0)
-            if heard and level > _SILENCE_DB and (count == 0 or level > mean - _BELOW_DB):
+        levels, shares = self.levels.measure(codes)
+        first, means, counts = self._stop - len(codes), [], []
+        before = (first - 1) % self._length
+        mean, count = (float(self._heard_db[before]), int(self._heard_frames[before])) if first > 0 else (0.0, 0)
+        for was_heard, level in zip(heard, levels.tolist(), strict=True):
+            if was_heard and level > _SILENCE_DB and (count == 0 or level > mean - _BELOW_DB):
                 count = min(count + 1, _HEARD_FRAMES)
                 mean += (level - mean) / count
-            self._level_db[place], self._share[place] = level, share
-            self._heard_db[place], self._heard_frames[place] = mean, count
+            means.append(mean)
+            counts.append(count)
+        places = np.arange(first, self._stop) % self._length
+        self._level_db[places], self._share[places] = levels, shares
+        self._heard_db[places], self._heard_frames[places] = means, counts
 
     def _excess_db(self, timesteps: Ints) -> Double:
         """`excess_db` of several timesteps [n]."""
-        if self._waiting:
-            self._measure()
+        self._measure()
         stops = timesteps - FRAMES_BEFORE
         last = (stops - 1) % self._length
         heard_db = self._heard_db[last]
