@@ -25,8 +25,8 @@ _BAND_EDGES_HZ = (0.0, 150.0, 300.0, 600.0, 1200.0, 2400.0, 4800.0, 24000.0)
 _GAIN = 1000.0  # amplitudes from 0.001 of full scale on count
 _MEAN_FRAMES = 40
 _LEAST_RISE = 0.35  # nats, mean of the bands, above the usual: less is no onset
-# An attack stands this long before the end of the frame that shows it most. 6.4 ms for clicks, 10 for instruments.
-_RISE_S = 0.0080
+# An attack stands this long before the end of the frame that shows it most. 5.3 ms for clicks, 10 for instruments.
+_RISE_S = 0.0076
 _PEAKS = np.array([1, 2, 3, 4, 6, 8, 12])  # harmonics of the beat
 _LATTICE = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # those that agree on every beat, half, third and quarter
 
