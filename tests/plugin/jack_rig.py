@@ -162,10 +162,11 @@ class Rig:
         """[samples, 2] from the first frame that rolled on; holes are NaN."""
         if not self.cycles:
             raise RuntimeError("the transport never rolled")
-        first, last = min(self.cycles.values()), max(self.cycles.values())
+        cycles = dict(self.cycles)  # the server's thread still adds to it
+        first, last = min(cycles.values()), max(cycles.values())
         block = self.feeder.blocksize
         audio = np.full((last - first + block, 2), np.nan, np.float32)
-        for at, frame in self.cycles.items():
+        for at, frame in cycles.items():
             if at in self.recorded:
                 audio[frame - first : frame - first + block] = self.recorded[at]
         return audio
