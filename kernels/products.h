@@ -247,6 +247,13 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
                 top = __builtin_fabsf(values[i]) > top ? __builtin_fabsf(values[i]) : top;
                 none += values[i] * 0.0f;
             }
+            const int at = row * w.blocks + part;
+            if (!(none == 0.0f)) {
+                memset(to + part * block, 0, size_t(block));
+                scales[at] = none;
+                sums[at] = 0;
+                continue;
+            }
             const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
             Ints total;
             EACH_PART total.part[i] = ints_zero();
@@ -261,13 +268,12 @@ Quantised quantise(const Product& w, Workspace& room, const float* x, int from, 
             int32_t sum = 0;
             for (int i = 0; i < 16; i++) sum += added[i];
             for (int i = whole; i < count; i++) {
-                const float code = __builtin_rintf(values[i] * inverse);
-                each[i] = int8_t(code > -127.0f ? code < 127.0f ? code : 127.0f : -127.0f);
+                each[i] = int8_t(__builtin_rintf(values[i] * inverse));
                 sum += each[i];
             }
             for (int i = count < 0 ? 0 : count; i < block; i++) each[i] = 0;
-            scales[row * w.blocks + part] = top * (1.0f / 127.0f) + none;  // `none` is 0 or not a number
-            sums[row * w.blocks + part] = sum;
+            scales[at] = top * (1.0f / 127.0f);
+            sums[at] = sum;
         }
     }
     return {codes, scales, sums, stride, w.blocks};
