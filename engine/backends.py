@@ -253,7 +253,6 @@ def on_device(model: Model, bundle: Path, name: str, driver: Driver, open_graph:
     parts: dict[str, Any] = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     parts["batch"] = None  # of the CPU's graphs
     if isinstance(model, PromptedModel):
-        parts["beside"] = None  # a device's decoders are one thread's
         parts["beside"] = None  # threads of the CPU's: a device's lanes are one thread's
         kind = DeviceMelodyRuntime if spec.melody else DevicePromptedRuntime
         found: Model = PromptedDeviceModel(**parts, device=kind(maker, spec, model.manifest, name=name))

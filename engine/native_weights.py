@@ -8,7 +8,7 @@ last operator is refused, for onnxruntime to play.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +126,8 @@ MUSICGEN_FAMILY = Family(
     rotary=False,
     cross=True,
 )
-STACKED_FAMILY = Family(
-    once=_MUSICGEN_ONCE | {Role.LEVELS: _LEVELS},
-    layer=_MUSICGEN_LAYER | _CROSS_LAYER,
-    heads="lm_heads.{book}.weight",
-    needed=_MUSICGEN_OPERATORS | {"Softmax"},
-    known=_CROSS_KNOWN,
-    layer_norm=True,
-    gated=False,
-    rotary=False,
-    cross=True,
+STACKED_FAMILY = replace(
+    MUSICGEN_FAMILY, once=_MUSICGEN_ONCE | {Role.LEVELS: _LEVELS}, heads="lm_heads.{book}.weight"
 )
 
 

@@ -6,7 +6,7 @@
 constexpr int MOST_HEAD = 256;  // width of a head, most
 constexpr int SLOTS = SUMMED;   // scored at a time
 // Rows that share what is read of a cache: as many as leave their sums in registers.
-constexpr int ROWS_TOGETHER = ATTACCA_SET == ATTACCA_SET_AVX512 ? 4 : 1;
+constexpr int ROWS_TOGETHER = ATTACCA_SET == ATTACCA_SET_AVX512 ? MOST_TOGETHER : 1;
 
 // Sixteen channels of a slot, as floats.
 INLINE Floats channels(const float* slot) { return load(slot); }

@@ -99,6 +99,13 @@ struct Model;
 struct Workspace;
 using Run = void (*)(const Model&, Workspace&, const attacca_call*, int);
 
+// Where a row of a call comes from: its branch, its take among the calls, its number there.
+struct Row {
+    int branch, call, number;
+};
+
+constexpr int MOST_TOGETHER = 4;  // rows that share attention's reading, in any set
+
 struct Kernels {
     const char* name;
     Run run;

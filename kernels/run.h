@@ -3,10 +3,6 @@
 // Rows of both branches lie one after another, all of the first branch first: a row is its branch, its take (call) and
 // its number there. After the last layer's keys and values only rows that an output is read from go on.
 
-struct Row {
-    int branch, call, number;
-};
-
 class Step {
 public:
     Step(const Model& model, Workspace& room, const attacca_call* calls, int count)

@@ -9,12 +9,7 @@
 namespace attacca {
 namespace {
 
-constexpr int MOST_TOGETHER = 4;  // rows of attention, in any set
-constexpr int SLACK = 64;         // floats beyond a buffer's end, which sixteen at a time may touch
-
-struct Row {  // as run.h has it
-    int branch, call, number;
-};
+constexpr int SLACK = 64;  // floats beyond a buffer's end, which sixteen at a time may touch
 
 bool possible(const attacca_sizes& s, const attacca_call& call) {
     if (call.rows < 1 || call.past < 0 || int64_t(call.past) + call.rows > call.capacity || !call.stack || !call.cache)
@@ -46,8 +41,9 @@ void draw(const attacca_sizes& sizes, const attacca_call& call, int codebook, fl
     const int size = sizes.codebook_size;
     const float *logits = call.logits + size_t(codebook) * size, *noise = call.noise + size_t(codebook) * size;
     const int64_t kept = std::min<int64_t>(std::max<int64_t>(*call.top_k, 1), size);
-    float threshold = -3.0e38f;
-    if (kept < size) {
+    float threshold = -3.0e38f, lost = 0.0f;
+    for (int i = 0; i < size; i++) lost += logits[i] * 0.0f;
+    if (kept < size && lost == 0.0f) {  // what is no number has no place in an order; the caller refuses such logits
         std::copy(logits, logits + size, room);
         std::nth_element(room, room + (kept - 1), room + size, [](float a, float b) { return a > b; });
         threshold = room[kept - 1];
